@@ -1,0 +1,60 @@
+# One line a target. PYTHON=python3.12 picks another interpreter; `make clean` first, to change it later.
+PYTHON ?= python3
+UV ?= uv
+UPGRADE ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock (uv on PATH; UPGRADE=--upgrade for newer versions)" $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --quiet $(UPGRADE)
+NEEDS := import sys; sys.exit(sys.version_info < (3, 11) and "KubeBraid needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": try make PYTHON=python3.12")
+
+.PHONY: install dev serve test check fmt proto e2e soak lock clean
+
+install: $(VENV)/.installed ## the command .venv/bin/kubebraid and what it needs
+dev: $(VENV)/.installed-dev ## ... and what tests and checks need
+
+serve: install ## one node on RocksDB that etcd's clients find at its usual address
+	$(BIN)/kubebraid serve --data-dir data --listen-client-urls http://127.0.0.1:2379 --listen-metrics-urls http://127.0.0.1:2381
+
+test: dev ## needs no peer and nothing prepared
+	$(BIN)/python -m pytest -m "not (e2e or slow or etcd or tikv)"
+
+check: dev ## what CI runs before the tests
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python tools/tidy.py
+	$(BIN)/python tools/proto.py --check
+
+fmt: dev ## format, and mend what can be mended safely
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+proto: dev ## regenerate the wire from its .proto files
+	$(BIN)/python tools/proto.py
+
+e2e: dev ## whole processes, and real peers beside them
+	tests/peers/build.sh
+	$(BIN)/python -m pytest -m "(e2e or etcd) and not slow" tests
+
+soak: dev ## fresh seeds and long runs
+	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -m slow
+
+lock: ## needs uv on PATH; UPGRADE=--upgrade takes newer versions
+	$(LOCK) --group build pyproject.toml -o requirements/run.lock
+	$(LOCK) --group build --group dev -c requirements/run.lock pyproject.toml -o requirements/dev.lock
+
+clean:
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis src/*.egg-info
+
+$(VENV)/.installed: requirements/run.lock pyproject.toml src/kubebraid/__init__.py
+	@command -v $(PYTHON) > /dev/null || { echo "There is no $(PYTHON) here: install Python 3.11 or newer." >&2; exit 1; }
+	@$(PYTHON) -c '$(NEEDS)'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --require-hashes -r requirements/run.lock
+	$(PIP) install --quiet --no-index --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements/dev.lock
+	$(PIP) install --quiet --require-hashes -r requirements/dev.lock
+	@touch $@

@@ -1,0 +1,1 @@
+"""What every role shares: values, limits, errors, seams. Imports the standard library only."""

@@ -1,0 +1,227 @@
+"""What one role may ask of another: batches in, batches out, answers by callback.
+
+What it is: the messages and Protocols between router, shard and coordinator. What it is not: a
+transport. In one process the roles implement these directly and may call `done` before the call
+returns; across processes streams will implement them and call `done` later, from the same loop
+thread. A caller must be right under both.
+
+Words: a *sample* is what the sequencer says at one instant: (cepoch, map version, R, last[.]);
+`last[t]` is the highest revision ever allocated to t; `closed[t]` the highest c such that all of
+t's revisions <= c are durable or void, and published. A *watermark need* is "closed[t] >= n".
+
+Invariants:
+- a sample is copied at one instant, after the batch's last allocation, and is read only with its
+  own map version (rules M10 and M11 of the design);
+- a batch of writes gets one contiguous block of revisions, in the order of evaluation; either
+  every tablet of the request is granted or nothing is allocated;
+- publications of one shard arrive in revision order and each states closed[t] afterwards.
+
+Worked example: a shard with writes to pods (2) and leases (1), evaluated in the order pods,
+leases, pods, asks `AllocRequest(writes=3, ends=((pods, 4, 2), (leases, 2, 1)))` and is answered
+`first=11`: pods holds 11 and 13, leases 12; last[pods]=13, last[leases]=12.
+
+Tested through every role's tests; the order rules in tests/property/test_sequencer.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol
+
+from .errors import RequestRefused
+from .keyspace import KeyRange
+from .record import Commit, Row
+from .revision import Epoch, Revision, TabletId
+from .tabletmap import TabletMap
+
+
+class Sample(NamedTuple):
+    """(R, last) of one instant: every revision <= R was allocated, to the tablets `last` says."""
+
+    cepoch: Epoch
+    map_version: int
+    revision: Revision
+    last: Mapping[TabletId, Revision]
+
+
+# -- sequencer ---------------------------------------------------------------------------------
+
+
+class AllocRequest(NamedTuple):
+    """Ask for `writes` revisions.
+
+    ends: (tablet, oepoch, index of its last write in the batch); index -1 proves ownership
+    without taking a number.
+    """
+
+    cepoch: Epoch
+    owner: str
+    request_number: int
+    writes: int
+    ends: tuple[tuple[TabletId, Epoch, int], ...]
+
+
+class AllocReply(NamedTuple):
+    """`first` starts the block (no writes: R + 1). A tablet in `refused`: nothing was taken."""
+
+    first: Revision
+    sample: Sample
+    refused: tuple[TabletId, ...]
+
+
+class SequencerPort(Protocol):
+    """The timestamp oracle."""
+
+    def alloc(self, request: AllocRequest, done: Callable[[AllocReply], None]) -> None: ...
+
+    def read_revision(self, done: Callable[[Sample], None]) -> None:
+        """A sample that covers every write acknowledged before the call."""
+
+
+# -- coordinator -------------------------------------------------------------------------------
+
+
+class CoordinatorPort(Protocol):
+    """The slow state: map and compaction floor."""
+
+    def tablet_map(self) -> TabletMap: ...
+
+    def compact_revision(self) -> Revision:
+        """The floor: reads below it are refused; -1 if nothing was ever compacted."""
+
+    def compact(self, revision: Revision, done: Callable[[RequestRefused | None], None]) -> None:
+        """Raise the floor durably. The caller has checked it against a sample."""
+
+
+# -- owner -------------------------------------------------------------------------------------
+
+WRITE_PUT: Final = 0
+WRITE_DELETE: Final = 1
+WRITE_TXN: Final = 2
+WRITE_LEASE_GRANT: Final = 3
+WRITE_LEASE_REVOKE: Final = 4
+
+
+class WriteCall(NamedTuple):
+    """One write as the client sent it. `tablets`: all that its keys can touch."""
+
+    kind: int
+    payload: bytes
+    tablets: tuple[TabletId, ...]
+    map_version: int
+    tag: object
+
+
+class WriteReply(NamedTuple):
+    """`body` is the etcd answer without its header field; `error` excludes it."""
+
+    tag: object
+    revision: Revision
+    body: bytes
+    error: RequestRefused | None
+
+
+class ReadCall(NamedTuple):
+    """Rows of `span` at `revision`, once every need holds, and the number of keys in all.
+
+    limit 0: all rows; otherwise at most limit + 1 of them, so that the asker sees `more`.
+    count_only: no rows."""
+
+    span: KeyRange
+    revision: Revision
+    needs: tuple[tuple[TabletId, Revision], ...]
+    map_version: int
+    limit: int
+    count_only: bool
+
+
+class ReadChunk(NamedTuple):
+    """Part of an answer, in key order. `total`, the number of keys, counts in the last alone."""
+
+    rows: Sequence[Row]
+    total: int
+    last: bool
+
+
+class ReadSink(Protocol):
+    """Who receives a read's parts."""
+
+    def ready(self) -> bool:
+        """Whether the next part can be taken now; asked before each slice of work."""
+
+    def take(self, part: ReadChunk | RequestRefused) -> bool:
+        """Receive a part; False if nobody waits any more (the read then ends)."""
+
+
+class LogCall(NamedTuple):
+    """Commits of `tablets` in `span` with first <= revision <= upto, oldest first."""
+
+    tablets: tuple[TabletId, ...]
+    span: KeyRange
+    first: Revision
+    upto: Revision
+    limit: int
+
+
+class LogReply(NamedTuple):
+    """`commits` are complete up to `complete` (<= upto); tablets of a revision are joined."""
+
+    commits: Sequence[Commit]
+    complete: Revision
+
+
+class TabletNews(NamedTuple):
+    """What happened in one tablet since the last publication."""
+
+    tablet: TabletId
+    oepoch: Epoch
+    commits: Sequence[Commit]
+    closed: Revision
+
+
+class Publication(NamedTuple):
+    """One group commit as its subscribers see it, with a sample of the same exchange."""
+
+    shard: str
+    news: tuple[TabletNews, ...]
+    sample: Sample
+
+
+@dataclass(frozen=True, slots=True)
+class ShardStatus:
+    """What an owner says of itself."""
+
+    disk_bytes: int
+    used_bytes: int
+    tablets: int
+    leases: int
+
+
+class OwnerPort(Protocol):
+    """A shard, as a router uses it."""
+
+    def submit(self, calls: Sequence[WriteCall], done: Callable[[WriteReply], None]) -> None:
+        """Queue writes; each is answered when it is durable, or refused."""
+
+    def read(self, call: ReadCall, sink: ReadSink) -> None:
+        """Answer in one or more parts, the last one marked, or by a refusal."""
+
+    def read_log(self, call: LogCall, done: Callable[[LogReply | RequestRefused], None]) -> None:
+        """Refused with COMPACTED when `first` lies below what is still kept."""
+
+    def subscribe(self, publish: Callable[[Publication], None]) -> Sequence[TabletNews]:
+        """Receive every later publication; answers closed[t] as of now."""
+
+    def compact(self, floor: Revision, done: Callable[[], None] | None) -> None:
+        """Remove history below `floor` in the background; `done` when it is gone."""
+
+    def lease_info(self, lease: int) -> tuple[int, int, tuple[bytes, ...]] | None:
+        """(granted TTL s, remaining TTL s, keys) of a live lease."""
+
+    def leases(self) -> Sequence[int]: ...
+
+    def keep_alive(self, lease: int) -> int:
+        """The renewed TTL in seconds; 0 if the lease is gone."""
+
+    def status(self) -> ShardStatus: ...

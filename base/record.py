@@ -1,0 +1,44 @@
+"""Rows and events as values: what a key is at one revision, and how it changed.
+
+What it is: the newest form of a key (`Row`) with its serialized `mvccpb.KeyValue` beside the
+fields that decisions need, and the change of one key in one revision (`Event`). What it is not:
+the encoding (`proto/kvwire.py`) or the stored key (`shard/keycodec.py`).
+
+Invariants:
+- create <= mod; version >= 1; `raw` is the serialized KeyValue of exactly these fields;
+- a PUT event has `row`; a DELETE event has none; `previous` is None iff the key was absent.
+
+Tested with their users: tests/unit/shard/test_apply.py, tests/unit/proto/test_kvwire.py.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .revision import LeaseId, Revision
+
+
+class Row(NamedTuple):
+    """A key at one of its versions. `raw` is the serialized mvccpb.KeyValue."""
+
+    mod: Revision
+    create: Revision
+    version: int
+    lease: LeaseId
+    raw: bytes
+
+
+class Event(NamedTuple):
+    """One key's change in one revision. `raw` and `previous` are serialized KeyValues."""
+
+    key: bytes
+    deleted: bool
+    raw: bytes
+    previous: bytes | None
+
+
+class Commit(NamedTuple):
+    """All that one revision changed in one tablet, in the order of the operations."""
+
+    revision: Revision
+    events: tuple[Event, ...]

@@ -1,0 +1,1 @@
+"""Commands, above the roles: they wire and run, they decide nothing."""

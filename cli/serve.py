@@ -1,0 +1,186 @@
+"""`kubebraid serve`: one process, every role, one data directory.
+
+What it is: the shell around a node: fronts and signals on the asyncio thread, the loop on its own.
+What it is not: any decision about data.
+
+Order of a stop (SIGTERM, SIGINT): refuse what is new and end the streams (clients resume at
+another endpoint or after the restart), answer what was accepted, close the fronts, end the loop,
+close the engine. Exit codes: 0 stopped, 1 could not start or lost its engine, 2 usage.
+
+Tested in tests/e2e/test_serve_command.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import urlsplit
+
+from kubebraid import ETCD_VERSION, VERSION
+from kubebraid.base.limits import DRAIN_GRACE_S
+from kubebraid.base.seams import SystemClock, SystemRandom
+from kubebraid.coordinator.state import StateUnreadable
+from kubebraid.proto.fronts import make_front
+from kubebraid.proto.server import AddressInUse, Front
+from kubebraid.shard.fencing import FenceDamaged
+from kubebraid.shard.storage.datadir import DataDir, DataDirError
+from kubebraid.shard.storage.engine import Engine, EngineError
+from kubebraid.shard.storage.memory import MemoryEngine
+
+from .metrics_http import MetricsServer
+from .node import Node, NodeOptions
+from .serve_config import BadFlags, ServeConfig, parse_serve
+
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+GC_THRESHOLD: Final = 50_000  # young collections are for cycles, and the hot path makes none
+
+
+def serve(argv: Sequence[str]) -> int:
+    """The command. One sentence on stderr says why it could not start."""
+    try:
+        config = parse_serve(argv)
+    except BadFlags as error:
+        print(f"kubebraid serve: {error} (see 'kubebraid serve --help')", file=sys.stderr)
+        return EXIT_USAGE
+    try:
+        return _serve(config)
+    except DataDirError as error:
+        return _refuse(f"{error}; {error.hint}")
+    except AddressInUse as error:
+        return _refuse(f"{error}; {error.hint}; the data directory was not changed")
+    except (EngineError, StateUnreadable, FenceDamaged) as error:
+        return _refuse(f"the store in {config.data_dir} cannot be served: {error}; {error.hint}")
+
+
+def _refuse(sentence: str) -> int:
+    print(f"kubebraid serve: {sentence}", file=sys.stderr)
+    return EXIT_FAILED
+
+
+def _serve(config: ServeConfig) -> int:
+    """Bind first, so that a used port leaves the data directory untouched."""
+    server = Server(config)
+    try:
+        import uvloop
+
+        return uvloop.run(server.run())
+    except ImportError:
+        return asyncio.run(server.run())
+
+
+class Server:
+    """The running process."""
+
+    def __init__(self, config: ServeConfig) -> None:
+        self._config = config
+        self._stop = asyncio.Event()
+        self._fatal: BaseException | None = None
+        self._node: Node | None = None
+        self._asyncio: asyncio.AbstractEventLoop | None = None
+
+    async def run(self) -> int:
+        """Serve until a signal or a fatal error; the exit code."""
+        config = self._config
+        self._asyncio = asyncio.get_running_loop()
+        _probe_ports(config)
+        directory = DataDir.open(config.data_dir) if config.engine == "rocksdb" else None
+        try:
+            engine: Engine = MemoryEngine() if directory is None else directory.open_engine()
+            try:
+                return await self._with_engine(engine, directory)
+            finally:
+                engine.close()
+        finally:
+            if directory is not None:
+                directory.close()
+
+    async def _with_engine(self, engine: Engine, directory: DataDir | None) -> int:
+        config = self._config
+        options = NodeOptions(
+            uuid="memory" if directory is None else directory.uuid,
+            name=config.name,
+            client_urls=config.client_urls,
+            progress_interval_ms=config.progress_interval_ms,
+        )
+        node = Node(engine, config.first_map, options, SystemClock(), SystemRandom(), self._die)
+        self._node = node
+        fronts = [make_front(config.front, url, node.deliver) for url in config.client_urls]
+        metrics = [MetricsServer(url, node) for url in config.metrics_urls]
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD)
+        thread = threading.Thread(target=node.loop.run, name="kubebraid-loop")
+        thread.start()
+        started: list[Front] = []
+        try:
+            for server in metrics:
+                server.start()
+            for front in fronts:
+                await front.start()
+                started.append(front)
+            self._announce(node)
+            await self._stop.wait()
+        finally:
+            await self._drain(node, started)
+            for server in metrics:
+                server.stop()
+            node.loop.stop()
+            thread.join()
+        if self._fatal is not None:
+            raise self._fatal
+        return 0
+
+    def _announce(self, node: Node) -> None:
+        config = self._config
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        endpoints = ",".join(config.client_urls)
+        tablets = len(node.coordinator.tablet_map().tablets)
+        print(
+            f"KubeBraid {VERSION} serves the etcd {ETCD_VERSION} API\n"
+            f"  clients   {endpoints}\n"
+            f"  metrics   {','.join(config.metrics_urls) or 'none (--listen-metrics-urls)'}\n"
+            f"  data      {_place(config)}\n"
+            f"  revision  {node.sequencer.revision}, {tablets} tablets\n"
+            f"Give this to kube-apiserver:\n"
+            f"  --etcd-servers={endpoints}",
+            flush=True,
+        )
+
+    async def _drain(self, node: Node, fronts: Sequence[Front]) -> None:
+        """Streams end, accepted calls are answered, listeners close."""
+        node.loop.post(node.router.drain)
+        await asyncio.gather(*(front.stop(DRAIN_GRACE_S) for front in fronts))
+
+    def _die(self, error: BaseException) -> None:
+        """Called on the loop's thread: the process must not go on serving."""
+        self._fatal = error
+        assert self._asyncio is not None
+        self._asyncio.call_soon_threadsafe(self._stop.set)
+
+
+def _place(config: ServeConfig) -> str:
+    if config.engine == "memory":
+        return "in memory only: everything is lost at exit"
+    return f"{config.data_dir} (RocksDB; one copy on this disk)"
+
+
+def _probe_ports(config: ServeConfig) -> None:
+    """Refuse a used port before the data directory is created or changed. Raises AddressInUse."""
+    for url in config.client_urls + config.metrics_urls:
+        parts = urlsplit(url)
+        family = socket.AF_INET6 if ":" in (parts.hostname or "") else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((parts.hostname, parts.port))
+            except OSError as error:
+                raise AddressInUse(f"cannot listen on {url}: {error.strerror}") from error

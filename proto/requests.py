@@ -1,0 +1,193 @@
+"""Request bytes to values: decode, check, convert; for routers and owners alike.
+
+What it is: the one door through which client messages enter. What it is not: the checks
+themselves (`check.py`) or the operations (`convert.py`).
+
+Invariants: a function named after a request answers an operation or etcd's refusal; the
+`decode_*` functions are for payloads that a router has checked already. A body that is no such
+message raises MalformedMessage.
+
+Tested in tests/unit/proto/test_requests.py.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias, TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from kubebraid.base.errors import Code, RequestRefused
+from kubebraid.base.ops import DeleteOp, PutOp, RangeOp, TxnOp
+from kubebraid.base.revision import LeaseId, Revision
+
+from . import check, convert
+from .etcd import health_pb2, rpc_pb2
+
+M = TypeVar("M", bound=Message)
+
+
+class MalformedMessage(RequestRefused):
+    """The bytes of a request are no protobuf message of its type."""
+
+    def __init__(self, cause: str) -> None:
+        # grpc-go refuses what it cannot unmarshal with this code and these words.
+        super().__init__(Code.INTERNAL, f"grpc: error unmarshalling request: {cause}")
+
+
+def _parse(kind: type[M], payload: bytes) -> M:
+    try:
+        return kind.FromString(payload)
+    except DecodeError as error:
+        raise MalformedMessage(str(error)) from None
+
+
+# -- KV ----------------------------------------------------------------------------------------
+
+
+def range_request(payload: bytes) -> RangeOp | RequestRefused:
+    request = _parse(rpc_pb2.RangeRequest, payload)
+    return check.check_range(request) or convert.range_op(request)
+
+
+def range_stream_request(payload: bytes) -> RangeOp | RequestRefused:
+    request = _parse(rpc_pb2.RangeRequest, payload)
+    return check.check_range_stream(request) or convert.range_op(request)
+
+
+def put_request(payload: bytes) -> PutOp | RequestRefused:
+    request = _parse(rpc_pb2.PutRequest, payload)
+    return check.check_put(request) or convert.put_op(request)
+
+
+def delete_request(payload: bytes) -> DeleteOp | RequestRefused:
+    request = _parse(rpc_pb2.DeleteRangeRequest, payload)
+    return check.check_delete(request) or convert.delete_op(request)
+
+
+def txn_request(payload: bytes) -> TxnOp | RequestRefused:
+    request = _parse(rpc_pb2.TxnRequest, payload)
+    return check.check_txn(request) or convert.txn_op(request)
+
+
+def compact_request(payload: bytes) -> tuple[Revision, bool]:
+    """(revision, physical)."""
+    request = _parse(rpc_pb2.CompactionRequest, payload)
+    return request.revision, request.physical
+
+
+def decode_put(payload: bytes) -> PutOp:
+    return convert.put_op(rpc_pb2.PutRequest.FromString(payload))
+
+
+def decode_delete(payload: bytes) -> DeleteOp:
+    return convert.delete_op(rpc_pb2.DeleteRangeRequest.FromString(payload))
+
+
+def decode_txn(payload: bytes) -> TxnOp:
+    return convert.txn_op(rpc_pb2.TxnRequest.FromString(payload))
+
+
+# -- leases ------------------------------------------------------------------------------------
+
+
+def lease_grant(payload: bytes) -> tuple[LeaseId, int]:
+    """(id or 0, TTL in seconds)."""
+    request = _parse(rpc_pb2.LeaseGrantRequest, payload)
+    return request.ID, request.TTL
+
+
+def encode_lease_grant(lease: LeaseId, ttl_s: int) -> bytes:
+    return rpc_pb2.LeaseGrantRequest(ID=lease, TTL=ttl_s).SerializeToString()
+
+
+def lease_revoke(payload: bytes) -> LeaseId:
+    return _parse(rpc_pb2.LeaseRevokeRequest, payload).ID
+
+
+def encode_lease_revoke(lease: LeaseId) -> bytes:
+    return rpc_pb2.LeaseRevokeRequest(ID=lease).SerializeToString()
+
+
+def lease_keep_alive(payload: bytes) -> LeaseId:
+    return _parse(rpc_pb2.LeaseKeepAliveRequest, payload).ID
+
+
+def lease_time_to_live(payload: bytes) -> tuple[LeaseId, bool]:
+    """(id, whether the keys are asked for)."""
+    request = _parse(rpc_pb2.LeaseTimeToLiveRequest, payload)
+    return request.ID, request.keys
+
+
+# -- watches -----------------------------------------------------------------------------------
+
+
+class CreateWatch(NamedTuple):
+    """WatchCreateRequest."""
+
+    key: bytes
+    range_end: bytes
+    start: Revision
+    progress_notify: bool
+    no_put: bool
+    no_delete: bool
+    prev_kv: bool
+    watch_id: int
+
+
+class CancelWatch(NamedTuple):
+    """WatchCancelRequest."""
+
+    watch_id: int
+
+
+class AskProgress(NamedTuple):
+    """WatchProgressRequest."""
+
+
+WatchMessage: TypeAlias = CreateWatch | CancelWatch | AskProgress | None
+
+_NO_PUT = rpc_pb2.WatchCreateRequest.FilterType.NOPUT
+_NO_DELETE = rpc_pb2.WatchCreateRequest.FilterType.NODELETE
+
+
+def watch_message(payload: bytes) -> WatchMessage:
+    """One message of a Watch stream; None for a kind that nobody knows."""
+    request = _parse(rpc_pb2.WatchRequest, payload)
+    match request.WhichOneof("request_union"):
+        case "create_request":
+            create = request.create_request
+            return CreateWatch(
+                create.key,
+                create.range_end,
+                create.start_revision,
+                create.progress_notify,
+                _NO_PUT in create.filters,
+                _NO_DELETE in create.filters,
+                create.prev_kv,
+                create.watch_id,
+            )
+        case "cancel_request":
+            return CancelWatch(request.cancel_request.watch_id)
+        case "progress_request":
+            return AskProgress()
+        case _:
+            return None
+
+
+# -- the server --------------------------------------------------------------------------------
+
+
+def raises_alarm(payload: bytes) -> bool:
+    """Whether an AlarmRequest wants to raise one."""
+    request = _parse(rpc_pb2.AlarmRequest, payload)
+    return request.action == rpc_pb2.AlarmRequest.ACTIVATE
+
+
+def health_service(payload: bytes) -> str:
+    """The service that a health check asks for; "" is the server."""
+    return _parse(health_pb2.HealthCheckRequest, payload).service
+
+
+def status_request(payload: bytes) -> None:
+    """StatusRequest has no fields."""
+    _parse(rpc_pb2.StatusRequest, payload)

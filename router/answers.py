@@ -1,0 +1,40 @@
+"""Answering a call: status and header in one place.
+
+What it is: how a refusal and a body leave through an edge. What it is not: what they say.
+
+Tested through the services.
+"""
+
+from __future__ import annotations
+
+from kubebraid.base.errors import RequestRefused
+from kubebraid.base.ports import WriteReply
+from kubebraid.proto.kvwire import Header
+from kubebraid.proto.server import Edge
+
+
+class Caller:
+    """One call that waits for its answer."""
+
+    __slots__ = ("call_id", "edge", "header")
+
+    def __init__(self, edge: Edge, call_id: int, header: Header) -> None:
+        self.edge = edge
+        self.call_id = call_id
+        self.header = header
+
+    def respond(self, revision: int, body: bytes) -> None:
+        self.edge.respond(self.call_id, self.header.field(revision) + body)
+
+    def fail(self, refused: RequestRefused) -> None:
+        self.edge.fail(self.call_id, int(refused.code), refused.message)
+
+
+def answer_write(reply: WriteReply) -> None:
+    """The end of a write: its tag is the Caller."""
+    caller = reply.tag
+    assert isinstance(caller, Caller)
+    if reply.error is not None:
+        caller.fail(reply.error)
+    else:
+        caller.respond(reply.revision, reply.body)

@@ -1,0 +1,154 @@
+"""The router's core: events of the edges in, answers out, on the loop's thread.
+
+What it is: the dispatch of one batch of events and the router's turn. What it is not: any
+service's rules.
+
+Invariants:
+- a malformed message fails its own call and nothing else;
+- while draining new calls are refused as Unavailable, accepted ones are answered;
+- one batch of events costs at most one ReadRev for its reads and one submission per owner.
+
+Worked example: `handle(edge, [(CALL, 1, RANGE, ..), (CALL, 2, PUT, ..)])` reads one sample,
+answers call 1, and submits call 2, which the owner's turn commits.
+
+Tested in tests/property/test_history.py, tests/unit/router/test_core.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from kubebraid.base import errors
+from kubebraid.base.errors import Code, RequestRefused
+from kubebraid.base.ports import Sample
+from kubebraid.proto.requests import MalformedMessage
+from kubebraid.proto.server import METHOD_BY_PATH, METHODS, Edge, EdgeEvent, Kind, Shape
+
+from .answers import Caller
+from .context import Context
+from .hub import Hub
+from .kv import KvService
+from .lease import LeaseService
+from .maintenance import MaintenanceService, not_there
+from .watch import WatchService
+
+Handler = Callable[[Caller, bytes], None]
+
+WATCH = METHOD_BY_PATH["/etcdserverpb.Watch/Watch"]
+RANGE_STREAM = METHOD_BY_PATH["/etcdserverpb.KV/RangeStream"]
+KEEP_ALIVE = METHOD_BY_PATH["/etcdserverpb.Lease/LeaseKeepAlive"]
+HEALTH_WATCH = METHOD_BY_PATH["/grpc.health.v1.Health/Watch"]
+
+
+class Router:
+    """Implements Part of base/loop; `handle` is what fronts deliver to."""
+
+    def __init__(self, context: Context, sample: Sample) -> None:
+        self._context = context
+        self._hub = Hub(context.owners, context.coordinator, context.tablets, sample)
+        self._kv = KvService(context, self._hub.view)
+        self._watch = WatchService(context, self._hub)
+        self._lease = LeaseService(context, self._kv)
+        self._maintenance = MaintenanceService(context, self._kv)
+        self._handlers = self._table()
+        self._draining = False
+        self._tick_ms = context.clock.now_ms() + context.progress_interval_ms
+
+    def _table(self) -> list[Handler]:
+        kv, lease, maintenance = self._kv, self._lease, self._maintenance
+        there: dict[str, Handler] = {
+            "KV/Range": kv.range,
+            "KV/RangeStream": kv.range_stream,
+            "KV/Put": kv.put,
+            "KV/DeleteRange": kv.delete_range,
+            "KV/Txn": kv.txn,
+            "KV/Compact": kv.compact,
+            "Lease/LeaseGrant": lease.grant,
+            "Lease/LeaseRevoke": lease.revoke,
+            "Lease/LeaseTimeToLive": lease.time_to_live,
+            "Lease/LeaseLeases": lease.leases,
+            "Cluster/MemberList": maintenance.member_list,
+            "Maintenance/Status": maintenance.status,
+            "Maintenance/Alarm": maintenance.alarm,
+            "Auth/AuthStatus": maintenance.auth_status,
+            "Health/Check": maintenance.health_check,
+            "Health/Watch": maintenance.health_watch,
+        }
+        table: list[Handler] = []
+        for spec in METHODS:
+            service, method = spec.path[1:].split("/")
+            short = service.rpartition(".")[2] + "/" + method
+            if spec.shape is Shape.BIDI:
+                table.append(_no_unary)
+            else:
+                table.append(there.get(short) or not_there(method, service))
+        return table
+
+    # -- events --------------------------------------------------------------------------------
+
+    def handle(self, edge: Edge, events: Iterable[EdgeEvent]) -> None:
+        """One batch of events of one front, in order."""
+        header = self._context.header
+        for kind, call_id, method, payload in events:
+            try:
+                if kind == Kind.CALL:
+                    caller = Caller(edge, call_id, header)
+                    if self._draining:
+                        caller.fail(errors.STOPPED)
+                    else:
+                        self._handlers[method](caller, payload)
+                else:
+                    self._stream_event(edge, EdgeEvent(kind, call_id, method, payload))
+            except MalformedMessage as refused:
+                edge.fail(call_id, int(refused.code), refused.message)
+        self._kv.flush()
+
+    def _stream_event(self, edge: Edge, event: EdgeEvent) -> None:
+        kind, call_id, method, payload = event
+        if method == WATCH:
+            self._watch_event(edge, kind, call_id, payload)
+        elif method == KEEP_ALIVE:
+            if kind == Kind.MESSAGE:
+                self._lease.keep_alive(edge, call_id, payload)
+            elif kind == Kind.HALF_CLOSED:
+                # Behind the answers to the messages of this batch, which wait for its sample.
+                self._kv.with_sample(lambda _sample: edge.end(call_id))
+        elif method == RANGE_STREAM and kind == Kind.CANCELLED:
+            self._kv.cancelled(edge, call_id)
+        elif method == HEALTH_WATCH and kind == Kind.CANCELLED:
+            self._maintenance.health_gone(edge, call_id)
+
+    def _watch_event(self, edge: Edge, kind: int, call_id: int, payload: bytes) -> None:
+        if kind == Kind.MESSAGE:
+            self._watch.message(edge, call_id, payload)
+        elif kind == Kind.OPEN:
+            if self._draining:
+                edge.fail(call_id, int(errors.STOPPED.code), errors.STOPPED.message)
+            else:
+                self._watch.open(edge, call_id)
+        elif kind == Kind.DRAINED:
+            self._watch.drained(edge, call_id)
+        elif kind == Kind.CLOSED:
+            self._watch.close(edge, call_id)
+
+    # -- the loop ------------------------------------------------------------------------------
+
+    def turn(self) -> bool:
+        """Catch watchers up, send periodic progress. Answers: can more be done now?"""
+        if self._context.clock.now_ms() >= self._tick_ms:
+            self._tick_ms += self._context.progress_interval_ms
+            self._hub.tick()
+        return self._hub.turn()
+
+    def next_deadline_ms(self) -> int | None:
+        return self._tick_ms
+
+    def drain(self) -> None:
+        """Refuse what is new and end the streams, so that clients resume elsewhere."""
+        self._draining = True
+        self._watch.end_all(int(errors.STOPPED.code), errors.STOPPED.message)
+        self._maintenance.end_all()
+
+
+def _no_unary(caller: Caller, _payload: bytes) -> None:
+    caller.fail(RequestRefused(Code.UNIMPLEMENTED, "this method takes a stream"))

@@ -1,0 +1,175 @@
+"""Parts of a read, from one owner or several, become one etcd answer.
+
+What it is: the receiving end of reads: a unary Range and a RangeStream. What it is not: routing
+(`plan.py`) or reading.
+
+Invariants:
+- parts are asked in key order, one after the other, each with what is left of the limit; behind
+  the limit only counts are asked;
+- a refusal by any part refuses the whole; nothing partial is answered as if it were whole;
+- RangeStream: the merged chunks equal the Range; header, more and count are in the last alone.
+
+Worked example: limit 3 over two owners with 2 and 5 rows: the first answers 2 rows, the second is
+asked for 1 and shows one more, so `more` is true and count is 7.
+
+Tested in tests/unit/router/test_gather.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from kubebraid.base.errors import RequestRefused
+from kubebraid.base.limits import STREAM_CHUNK_BYTES
+from kubebraid.base.ports import OwnerPort, ReadCall, ReadChunk
+from kubebraid.base.record import Row
+from kubebraid.proto import ranges
+from kubebraid.proto.kvwire import blob, range_rows, range_tail
+
+from .plan import Read
+
+
+class Gather:
+    """Drives the parts of one read. Subclasses say what becomes of the rows."""
+
+    def __init__(self, owners: Mapping[str, OwnerPort], read: Read) -> None:
+        assert read.parts
+        self._owners = owners
+        self._read = read
+        self._parts = list(read.parts)
+        self._op = read.op
+        self._limit = read.op.fetch_limit()
+        self._taken = 0
+        self._count = 0
+
+    def start(self) -> None:
+        """Ask the next part."""
+        part = self._parts.pop(0)
+        beyond = bool(self._limit) and self._taken > self._limit
+        left = max(self._limit - self._taken, 1) if self._limit else 0
+        call = ReadCall(
+            part.span,
+            self._read.revision,
+            part.needs,
+            self._read.map_version,
+            left,
+            self._op.count_only or beyond,
+        )
+        self._owners[part.shard].read(call, self)
+
+    def ready(self) -> bool:
+        return True
+
+    def take(self, part: ReadChunk | RequestRefused) -> bool:
+        if isinstance(part, RequestRefused):
+            self._refuse(part)
+            return False
+        self._taken += len(part.rows)
+        wanted = self._rows(part.rows)
+        if part.last and wanted:
+            self._count += part.total
+            if self._parts:
+                self.start()
+            else:
+                self._finish()
+        return wanted
+
+    def _rows(self, rows: Sequence[Row]) -> bool:
+        raise NotImplementedError
+
+    def _finish(self) -> None:
+        raise NotImplementedError
+
+    def _refuse(self, refused: RequestRefused) -> None:
+        raise NotImplementedError
+
+
+class UnaryGather(Gather):
+    """Collects everything, then answers once with the body of a RangeResponse."""
+
+    def __init__(
+        self,
+        owners: Mapping[str, OwnerPort],
+        read: Read,
+        respond: Callable[[bytes], None],
+        fail: Callable[[RequestRefused], None],
+    ) -> None:
+        super().__init__(owners, read)
+        self._respond = respond
+        self._fail = fail
+        self._collected: list[Row] = []
+
+    def _rows(self, rows: Sequence[Row]) -> bool:
+        self._collected += rows
+        return True
+
+    def _finish(self) -> None:
+        self._respond(ranges.body(self._op, self._collected, self._count))
+
+    def _refuse(self, refused: RequestRefused) -> None:
+        self._fail(refused)
+
+
+class ChunkSink:
+    """Where a RangeStream's chunks go."""
+
+    def __init__(
+        self,
+        ready: Callable[[], bool],
+        send: Callable[[bytes], bool],
+        end: Callable[[], None],
+        fail: Callable[[RequestRefused], None],
+    ) -> None:
+        self.ready = ready
+        self.send = send
+        self.end = end
+        self.fail = fail
+
+
+class StreamGather(Gather):
+    """Sends rows as they come, in chunks of about STREAM_CHUNK_BYTES."""
+
+    def __init__(
+        self,
+        owners: Mapping[str, OwnerPort],
+        read: Read,
+        sink: ChunkSink,
+        header: bytes,
+    ) -> None:
+        super().__init__(owners, read)
+        self._sink = sink
+        self._header = header
+        self._sent = 0
+
+    def ready(self) -> bool:
+        return self._sink.ready()
+
+    def _rows(self, rows: Sequence[Row]) -> bool:
+        if self._limit:
+            rows = rows[: max(self._limit - self._sent, 0)]
+        self._sent += len(rows)
+        raws = [row.raw for row in rows]
+        if self._op.keys_only:
+            raws = [ranges.without_value(raw) for raw in raws]
+        return all(self._sink.send(blob(1, range_rows(chunk))) for chunk in _chunks(raws))
+
+    def _finish(self) -> None:
+        more = bool(self._limit) and self._taken > self._limit
+        self._sink.send(blob(1, self._header + range_tail(more, self._count)))
+        self._sink.end()
+
+    def _refuse(self, refused: RequestRefused) -> None:
+        self._sink.fail(refused)
+
+
+def _chunks(raws: Sequence[bytes]) -> list[list[bytes]]:
+    """Runs of rows of at most STREAM_CHUNK_BYTES, or one row that is larger."""
+    chunks: list[list[bytes]] = []
+    size = STREAM_CHUNK_BYTES
+    for raw in raws:
+        if size + len(raw) > STREAM_CHUNK_BYTES:
+            chunks.append([])
+            size = 0
+        chunks[-1].append(raw)
+        size += len(raw)
+    return chunks

@@ -1,0 +1,240 @@
+"""etcd's KV service: decode, check, plan, call.
+
+What it is: the thin layer between a call's bytes and the ports. What it is not: evaluation,
+reading or merging.
+
+Invariants:
+- a linearizable read is answered from a sample that was asked for after the read arrived; all
+  reads of one batch share one ReadRev (inv04);
+- writes are handed to their owner in arrival order, one submission per owner and batch;
+- a refused request reaches no owner.
+
+Worked example: a batch of two Ranges and three Puts costs one ReadRev and one submit.
+
+Source: etcd server/etcdserver/api/v3rpc/key.go, v3_server.go. Tested in
+tests/property/test_history.py, tests/e2e/test_etcdctl.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from kubebraid.base import errors
+from kubebraid.base.errors import RequestRefused
+from kubebraid.base.keyspace import KeyRange
+from kubebraid.base.limits import REQUEST_BYTES_MAX
+from kubebraid.base.ops import RangeOp
+from kubebraid.base.ports import WRITE_DELETE, WRITE_PUT, WRITE_TXN, Sample, WriteCall
+from kubebraid.base.revision import Revision
+from kubebraid.proto import ranges, requests
+from kubebraid.proto.kvwire import blob
+from kubebraid.proto.server import STREAM_LOW_WATER_BYTES, Edge
+
+from .answers import Caller, answer_write
+from .context import Context
+from .gather import ChunkSink, StreamGather, UnaryGather
+from .merge import View
+from .plan import Read, WriteTarget, put_target, read_parts, write_target
+
+
+class KvService:
+    """Range, RangeStream, Put, DeleteRange, Txn, Compact."""
+
+    def __init__(self, context: Context, view: View) -> None:
+        self._context = context
+        self._view = view
+        self._reads: list[Callable[[Sample], None]] = []
+        self._writes: dict[str, list[WriteCall]] = {}
+        self._streaming: set[tuple[Edge, int]] = set()
+
+    # -- a batch -------------------------------------------------------------------------------
+
+    def with_sample(self, then: Callable[[Sample], None]) -> None:
+        """Run `then` with a sample that is asked for when the batch was decoded."""
+        self._reads.append(then)
+
+    def submit(self, caller: Caller, kind: int, payload: bytes, target: WriteTarget) -> None:
+        """Queue a write for its owner."""
+        if len(target.shards) != 1:
+            caller.fail(
+                errors.unimplemented(
+                    "a transaction over the tablets of several shards; split it by prefix"
+                )
+            )
+            return
+        (shard,) = target.shards
+        version = self._context.tablets.version
+        call = WriteCall(kind, payload, target.tablets, version, caller)
+        self._writes.setdefault(shard, []).append(call)
+
+    def flush(self) -> None:
+        """End of a batch: one ReadRev for its reads, one submission per owner for its writes."""
+        if self._reads:
+            reads, self._reads = self._reads, []
+            self._context.sequencer.read_revision(lambda sample: _run(reads, sample))
+        if self._writes:
+            writes, self._writes = self._writes, {}
+            for shard, calls in writes.items():
+                self._context.owners[shard].submit(calls, answer_write)
+
+    # -- reads ---------------------------------------------------------------------------------
+
+    def range(self, caller: Caller, payload: bytes) -> None:
+        op = requests.range_request(payload)
+        if isinstance(op, RequestRefused):
+            caller.fail(op)
+        elif op.serializable:
+            # M15: at what this router has released for the span; no hop to the sequencer.
+            self._read(caller, op, self._released())
+        else:
+            self._reads.append(partial(self._read, caller, op))
+
+    def range_stream(self, caller: Caller, payload: bytes) -> None:
+        op = requests.range_stream_request(payload)
+        if isinstance(op, RequestRefused):
+            caller.fail(op)
+        elif op.serializable:
+            self._read_stream(caller, op, self._released())
+        else:
+            self._reads.append(partial(self._read_stream, caller, op))
+
+    def _released(self) -> Sample:
+        """The newest state that this router may show without asking anybody."""
+        view = self._view
+        bound = view.bound(view.last)
+        last = {tablet: min(bound, last) for tablet, last in view.last.items()}
+        return Sample(view.cepoch, view.map_version, bound, last)
+
+    def _bad_revision(self, op: RangeOp, sample: Sample) -> RequestRefused | None:
+        if op.revision > sample.revision:
+            return errors.FUTURE_REVISION
+        if 0 < op.revision < self._context.coordinator.compact_revision():
+            return errors.COMPACTED
+        return None
+
+    def _read(self, caller: Caller, op: RangeOp, sample: Sample) -> None:
+        refused = self._bad_revision(op, sample)
+        if refused is not None:
+            caller.fail(refused)
+        elif op.span is None:
+            caller.respond(sample.revision, ranges.body(op, [], 0))
+        else:
+            UnaryGather(
+                self._context.owners,
+                self._plan(op, op.span, sample),
+                lambda body: caller.respond(sample.revision, body),
+                caller.fail,
+            ).start()
+
+    def _read_stream(self, caller: Caller, op: RangeOp, sample: Sample) -> None:
+        refused = self._bad_revision(op, sample)
+        if refused is not None:
+            caller.fail(refused)
+            return
+        edge, call_id = caller.edge, caller.call_id
+        header = caller.header.field(sample.revision)
+        if op.span is None:
+            edge.send(call_id, blob(1, header))
+            edge.end(call_id)
+            return
+        self._streaming.add((edge, call_id))
+        sink = ChunkSink(
+            lambda: edge.pending_bytes(call_id) < STREAM_LOW_WATER_BYTES,
+            partial(self._send_chunk, edge, call_id),
+            partial(self._end_stream, edge, call_id),
+            caller.fail,
+        )
+        read = self._plan(op, op.span, sample)
+        StreamGather(self._context.owners, read, sink, header).start()
+
+    def _plan(self, op: RangeOp, span: KeyRange, sample: Sample) -> Read:
+        tablets = self._context.tablets
+        revision = op.revision if op.revision > 0 else sample.revision
+        return Read(read_parts(tablets, span, sample.last), op, revision, tablets.version)
+
+    def _send_chunk(self, edge: Edge, call_id: int, chunk: bytes) -> bool:
+        edge.send(call_id, chunk)
+        return (edge, call_id) in self._streaming
+
+    def _end_stream(self, edge: Edge, call_id: int) -> None:
+        self._streaming.discard((edge, call_id))
+        edge.end(call_id)
+
+    def cancelled(self, edge: Edge, call_id: int) -> None:
+        """A RangeStream's client is gone: its read ends at the next chunk."""
+        self._streaming.discard((edge, call_id))
+
+    # -- writes --------------------------------------------------------------------------------
+
+    def put(self, caller: Caller, payload: bytes) -> None:
+        op = requests.put_request(payload)
+        if isinstance(op, RequestRefused):
+            caller.fail(op)
+        elif len(payload) > REQUEST_BYTES_MAX:
+            caller.fail(errors.REQUEST_TOO_LARGE)
+        else:
+            self.submit(caller, WRITE_PUT, payload, put_target(self._context.tablets, op.key))
+
+    def delete_range(self, caller: Caller, payload: bytes) -> None:
+        op = requests.delete_request(payload)
+        if isinstance(op, RequestRefused):
+            caller.fail(op)
+        elif len(payload) > REQUEST_BYTES_MAX:
+            caller.fail(errors.REQUEST_TOO_LARGE)
+        elif op.span is None:
+            self._reads.append(lambda sample: caller.respond(sample.revision, b""))
+        else:
+            self.submit(caller, WRITE_DELETE, payload, write_target(self._context.tablets, op))
+
+    def txn(self, caller: Caller, payload: bytes) -> None:
+        op = requests.txn_request(payload)
+        if isinstance(op, RequestRefused):
+            caller.fail(op)
+            return
+        if len(payload) > REQUEST_BYTES_MAX:
+            caller.fail(errors.REQUEST_TOO_LARGE)
+            return
+        target = write_target(self._context.tablets, op)
+        if not target.tablets:
+            # No key at all: still answered in order with the writes, by any owner.
+            target = put_target(self._context.tablets, b"")
+        self.submit(caller, WRITE_TXN, payload, target)
+
+    def compact(self, caller: Caller, payload: bytes) -> None:
+        revision, physical = requests.compact_request(payload)
+        self._reads.append(partial(self._compact, caller, revision, physical))
+
+    def _compact(self, caller: Caller, revision: Revision, physical: bool, sample: Sample) -> None:
+        """etcd checks against its present revision, then raises the floor, then removes."""
+        coordinator = self._context.coordinator
+        if revision <= coordinator.compact_revision():
+            caller.fail(errors.COMPACTED)
+            return
+        if revision > sample.revision:
+            caller.fail(errors.FUTURE_REVISION)
+            return
+        owners = list(self._context.owners.values())
+        waiting = len(owners)
+
+        def removed() -> None:
+            nonlocal waiting
+            waiting -= 1
+            if not waiting and physical:
+                caller.respond(sample.revision, b"")
+
+        def raised(refused: RequestRefused | None) -> None:
+            if refused is not None:
+                caller.fail(refused)
+                return
+            for owner in owners:
+                owner.compact(revision, removed)
+            if not physical:
+                caller.respond(sample.revision, b"")
+
+        coordinator.compact(revision, raised)
+
+
+def _run(reads: list[Callable[[Sample], None]], sample: Sample) -> None:
+    for read in reads:
+        read(sample)

@@ -1,0 +1,112 @@
+"""etcd's Maintenance, Cluster and Auth services, and gRPC health, as far as they exist here.
+
+What it is: Status, MemberList, AlarmList, AuthStatus, health; every other method answers
+Unimplemented with what to do instead. What it is not: the operator's own API.
+
+Invariant: Status names etcd 3.7.3, or kube-apiserver would turn its progress requests off.
+
+Source: etcd server/etcdserver/api/v3rpc/{maintenance,member}.go; grpc health/v1. Tested in
+tests/e2e/test_etcdctl.py, tests/unit/router/test_maintenance.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from kubebraid import ETCD_VERSION
+from kubebraid.base import errors
+from kubebraid.base.errors import Code, RequestRefused
+from kubebraid.base.ports import Sample
+from kubebraid.proto import requests, responses
+from kubebraid.proto.server import Edge
+
+from .answers import Caller
+from .context import Context
+from .kv import KvService
+
+UNKNOWN_SERVICE: Final = RequestRefused(Code.NOT_FOUND, "unknown service")
+
+NOT_THERE: Final = {
+    "Defragment": "Defragment is not there yet; space is reclaimed in the background",
+    "Hash": "Hash is not there yet; compare with 'etcdctl get --prefix \"\" --rev'",
+    "HashKV": "HashKV is not there yet; compare with 'etcdctl get --prefix \"\" --rev'",
+    "Snapshot": "Snapshot is not there yet; stop the server and copy its data directory",
+    "MoveLeader": "there is no leader to move: every router serves",
+    "Downgrade": "Downgrade does not apply; install the version you want",
+    "MemberAdd": "members are not managed by this API; start another router instead",
+    "MemberRemove": "members are not managed by this API; stop the router instead",
+    "MemberUpdate": "members are not managed by this API; restart it with other listen URLs",
+    "MemberPromote": "there are no learners",
+}
+AUTH_TEXT: Final = "users and roles are not there; limit access by network or by client certificate"
+
+
+class MaintenanceService:
+    """The answers that are about the server, not about keys."""
+
+    def __init__(self, context: Context, kv: KvService) -> None:
+        self._context = context
+        self._kv = kv
+        self._health_watches: set[tuple[Edge, int]] = set()
+
+    def status(self, caller: Caller, payload: bytes) -> None:
+        requests.status_request(payload)
+
+        def answer(sample: Sample) -> None:
+            shards = [owner.status() for owner in self._context.owners.values()]
+            figures = responses.Figures(
+                ETCD_VERSION,
+                ETCD_VERSION.rpartition(".")[0] + ".0",
+                sum(shard.disk_bytes for shard in shards),
+                sum(shard.used_bytes for shard in shards),
+                sample.revision,
+            )
+            caller.respond(sample.revision, responses.status(caller.header, figures))
+
+        self._kv.with_sample(answer)
+
+    def member_list(self, caller: Caller, _payload: bytes) -> None:
+        context = self._context
+        whole = responses.member_list(context.header, context.name, context.client_urls)
+        caller.edge.respond(caller.call_id, whole)
+
+    def alarm(self, caller: Caller, payload: bytes) -> None:
+        if requests.raises_alarm(payload):
+            caller.fail(errors.unimplemented("raising an alarm by hand is not there yet"))
+            return
+        # There are no alarms, so listing and disarming both find none.
+        self._kv.with_sample(lambda sample: caller.respond(sample.revision, b""))
+
+    def auth_status(self, caller: Caller, _payload: bytes) -> None:
+        self._kv.with_sample(
+            lambda sample: caller.respond(sample.revision, responses.auth_disabled())
+        )
+
+    def health_check(self, caller: Caller, payload: bytes) -> None:
+        if requests.health_service(payload):
+            caller.fail(UNKNOWN_SERVICE)
+        else:
+            caller.edge.respond(caller.call_id, responses.serving(True))
+
+    def health_watch(self, caller: Caller, payload: bytes) -> None:
+        requests.health_service(payload)
+        self._health_watches.add((caller.edge, caller.call_id))
+        caller.edge.send(caller.call_id, responses.serving(True))
+
+    def health_gone(self, edge: Edge, call_id: int) -> None:
+        self._health_watches.discard((edge, call_id))
+
+    def end_all(self) -> None:
+        """A drain: whoever watches our health learns that it ends."""
+        for edge, call_id in self._health_watches:
+            edge.send(call_id, responses.serving(False))
+            edge.fail(call_id, int(errors.STOPPED.code), errors.STOPPED.message)
+        self._health_watches.clear()
+
+
+def not_there(method: str, service: str) -> Callable[[Caller, bytes], None]:
+    """The handler of a method that this server does not have."""
+    text = AUTH_TEXT if service.endswith("Auth") else NOT_THERE[method]
+    refused = errors.unimplemented(text)
+    return lambda caller, _payload: caller.fail(refused)

@@ -1,0 +1,94 @@
+"""Which owners a request needs: a span and a sample become calls.
+
+What it is: routing as pure functions of the map. What it is not: sending.
+
+Invariants:
+- inv17: the parts of a plan are disjoint, in key order, and together are the span;
+- each part names every tablet that meets it, with the watermark the sample demands.
+
+Worked example: over tablets [.., m) of shard-0 and [m, ..) of shard-1, the span [a, z) is two
+parts, [a, m) and [m, z); with one shard for both it is one part with two needs.
+
+Tested in tests/unit/router/test_plan.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from kubebraid.base.keyspace import KeyRange
+from kubebraid.base.ops import DeleteOp, PutOp, RangeOp, TxnOp
+from kubebraid.base.revision import Revision, TabletId
+from kubebraid.base.tabletmap import TabletMap
+
+
+class ReadPart(NamedTuple):
+    """What one owner reads. needs: closed[t] >= n for each."""
+
+    shard: str
+    span: KeyRange
+    needs: tuple[tuple[TabletId, Revision], ...]
+
+
+class Read(NamedTuple):
+    """A whole read: its parts and what is to be read of them."""
+
+    parts: Sequence[ReadPart]
+    op: RangeOp
+    revision: Revision
+    map_version: int
+
+
+def read_parts(
+    tablets: TabletMap, span: KeyRange, last: Mapping[TabletId, Revision]
+) -> list[ReadPart]:
+    """The span cut at the borders between owners. A tablet that `last` lacks needs nothing."""
+    parts: list[ReadPart] = []
+    for tablet in tablets.tablets_of(span):
+        piece = span.intersect(tablet.span)
+        assert piece is not None, "tablets_of answers tablets that meet the span"
+        needs = ((tablet.id, last[tablet.id]),) if tablet.id in last else ()
+        if parts and parts[-1].shard == tablet.shard:
+            before = parts[-1]
+            joined = KeyRange(before.span.start, piece.end)
+            parts[-1] = ReadPart(tablet.shard, joined, before.needs + needs)
+        else:
+            parts.append(ReadPart(tablet.shard, piece, needs))
+    assert parts[0].span.start == span.start
+    assert parts[-1].span.end == span.end
+    return parts
+
+
+class WriteTarget(NamedTuple):
+    """The tablets that a write may touch, and the shards that own them."""
+
+    tablets: tuple[TabletId, ...]
+    shards: frozenset[str]
+
+
+def write_target(tablets: TabletMap, op: PutOp | DeleteOp | TxnOp) -> WriteTarget:
+    """Everything a write can read or change decides who evaluates it."""
+    found = {tablet.id: tablet.shard for span in _spans(op) for tablet in tablets.tablets_of(span)}
+    return WriteTarget(tuple(sorted(found)), frozenset(found.values()))
+
+
+def put_target(tablets: TabletMap, key: bytes) -> WriteTarget:
+    """The common case: one key."""
+    tablet = tablets.tablet_of(key)
+    return WriteTarget((tablet.id,), frozenset((tablet.shard,)))
+
+
+def _spans(op: PutOp | DeleteOp | RangeOp | TxnOp) -> Iterator[KeyRange]:
+    match op:
+        case PutOp():
+            yield KeyRange(op.key, op.key + b"\x00")
+        case DeleteOp() | RangeOp():
+            if op.span is not None:
+                yield op.span
+        case TxnOp():
+            for compare in op.compares:
+                if compare.span is not None:
+                    yield compare.span
+            for inner in op.success + op.failure:
+                yield from _spans(inner)

@@ -1,0 +1,168 @@
+"""One watch as a value, and the groups of watches that want the same bytes.
+
+What it is: what a watcher asked for and how far it has got; the encoding of commits for all
+watchers of one kind at once. What it is not: streams (`session.py`) or release (`merge.py`).
+
+Words: *synced*: the watcher is in a group of its feed and gets what the feed releases; otherwise
+it is *catching up* from the log, from `next` on. A *group* shares (span, options).
+
+Invariants:
+- inv07: `next` only grows; an event is sent once, if its revision >= next, and moves it on;
+- a revision's events are never split over two messages (etcd Atomic).
+
+Worked example: watchers 0 and 1 of one span and the same options share one encoded payload; their
+messages differ in the watch_id alone.
+
+Tested in tests/unit/router/test_watcher.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from kubebraid.base.keyspace import KeyRange
+from kubebraid.base.limits import WATCH_BYTES_MAX, WATCH_EVENTS_MAX
+from kubebraid.base.record import Commit, Event
+from kubebraid.base.revision import Revision
+from kubebraid.proto import kvwire
+
+if TYPE_CHECKING:
+    from .merge import Feed
+    from .session import Session
+
+
+class Options(NamedTuple):
+    """What decides the bytes of a watcher's events."""
+
+    span: KeyRange
+    prev_kv: bool
+    no_put: bool
+    no_delete: bool
+
+    def wants(self, event: Event) -> bool:
+        """Whether the filters let it pass; the span is checked by the index."""
+        return not (self.no_delete if event.deleted else self.no_put)
+
+
+class Request(NamedTuple):
+    """A WatchCreateRequest that passed its checks. `start` 0 is "from now on"."""
+
+    options: Options
+    start: Revision
+    progress_notify: bool
+
+
+class Watcher:
+    """One watch of one stream."""
+
+    __slots__ = (
+        "feed",
+        "id",
+        "next",
+        "options",
+        "progress_notify",
+        "quiet",
+        "session",
+        "start",
+        "synced",
+    )
+
+    def __init__(
+        self, session: Session, watch_id: int, request: Request, now: Revision, feed: Feed
+    ) -> None:
+        """`now`: the newest revision, behind which a watch without a start begins."""
+        self.session = session
+        self.id = watch_id
+        self.options = request.options
+        self.start = request.start
+        self.next = request.start or now + 1
+        self.feed = feed
+        self.progress_notify = request.progress_notify
+        self.quiet = True  # whether nothing was sent since the last progress tick
+        self.synced = False
+
+    def advance(self, sent: Revision) -> None:
+        """Everything up to `sent` was handed over."""
+        assert sent >= self.next - 1, (sent, self.next)
+        self.next = sent + 1
+
+
+class Piece(NamedTuple):
+    """Encoded events of whole revisions, ready for a message."""
+
+    last: Revision
+    payload: bytes
+
+
+def encode(commits: Iterable[Commit], options: Options) -> list[Piece]:
+    """The matching events of `commits` in messages of bounded size."""
+    pieces: list[Piece] = []
+    parts: list[bytes] = []
+    size = 0
+    last = 0
+    for commit in commits:
+        matching = [
+            kvwire.event(event, with_previous=options.prev_kv)
+            for event in commit.events
+            if options.span.contains(event.key) and options.wants(event)
+        ]
+        if not matching:
+            continue
+        weight = sum(map(len, matching))
+        if parts and (
+            len(parts) + len(matching) > WATCH_EVENTS_MAX or size + weight > WATCH_BYTES_MAX
+        ):
+            pieces.append(Piece(last, kvwire.watch_events(parts)))
+            parts, size = [], 0
+        parts += matching
+        size += weight
+        last = commit.revision
+    if parts:
+        pieces.append(Piece(last, kvwire.watch_events(parts)))
+    return pieces
+
+
+class Groups:
+    """The synced watchers of one feed, indexed by what they want."""
+
+    def __init__(self) -> None:
+        self._members: dict[Options, set[Watcher]] = {}
+        self._singles: dict[bytes, set[Options]] = {}
+        self._ranges: set[Options] = set()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._members.values()))
+
+    def add(self, watcher: Watcher) -> None:
+        options = watcher.options
+        self._members.setdefault(options, set()).add(watcher)
+        if options.span.is_single():
+            self._singles.setdefault(options.span.start, set()).add(options)
+        else:
+            self._ranges.add(options)
+        watcher.synced = True
+
+    def remove(self, watcher: Watcher) -> None:
+        options = watcher.options
+        watcher.synced = False
+        members = self._members[options]
+        members.remove(watcher)
+        if members:
+            return
+        del self._members[options]
+        self._ranges.discard(options)
+        singles = self._singles.get(options.span.start)
+        if singles is not None and options.span.is_single():
+            singles.discard(options)
+            if not singles:
+                del self._singles[options.span.start]
+
+    def concerned(self, commits: Sequence[Commit]) -> list[tuple[Options, list[Watcher]]]:
+        """The groups that some event of `commits` may concern, and their members."""
+        found = set(self._ranges)
+        if self._singles:
+            for commit in commits:
+                for event in commit.events:
+                    found |= self._singles.get(event.key, set())
+        return [(options, list(self._members[options])) for options in found]

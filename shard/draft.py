@@ -1,0 +1,140 @@
+"""Rows, changes and answers of a batch before its revisions are known.
+
+What it is: the values between evaluation and commit. A write is evaluated first (so that a failed
+compare takes no number) and numbered afterwards; until then its revision is pending. What it is
+not: the evaluation (`apply.py`) or the engine batch (`seal.py`).
+
+Invariants:
+- a Draft row's mod is pending until `settle`, real afterwards; its raw bytes exist only then;
+- an answer's `position` is the number of the batch's writes up to and including its own, so its
+  header revision is first - 1 + position: the newest revision that its content shows.
+
+Worked example: a put of a (write 0), then a failed compare on a: the failure's position is 1, so
+with first=11 its header says 11, and its range shows a at mod revision 11.
+
+Tested in tests/unit/shard/test_apply.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from kubebraid.base.errors import RequestRefused
+from kubebraid.base.ops import RangeOp
+from kubebraid.base.record import Row
+from kubebraid.base.revision import LeaseId, Revision, TabletId, resolve
+from kubebraid.proto import ranges
+from kubebraid.proto.kvwire import blob, inner_header, integer, key_value, value_of
+
+
+@dataclass(slots=True)
+class DraftRow:
+    """A row that this batch writes."""
+
+    key: bytes
+    value: bytes
+    mod: Revision
+    create: Revision
+    version: int
+    lease: LeaseId
+    raw: bytes = b""
+
+    def settle(self, first: Revision) -> None:
+        """Give the row its real revisions and its bytes."""
+        assert not self.raw, "a row settles once"
+        self.mod = resolve(self.mod, first)
+        self.create = resolve(self.create, first)
+        self.raw = key_value(self.key, self.create, self.mod, self.version, self.value, self.lease)
+
+    def row(self) -> Row:
+        assert self.raw, "only a settled row has bytes"
+        return Row(self.mod, self.create, self.version, self.lease, self.raw)
+
+
+AnyRow: TypeAlias = Row | DraftRow
+
+
+def value_in(row: AnyRow) -> bytes:
+    """The value of a stored or a drafted row."""
+    return row.value if isinstance(row, DraftRow) else value_of(row.raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One key changed by write number `index`; `new` None is a deletion."""
+
+    index: int
+    tablet: TabletId
+    key: bytes
+    new: DraftRow | None
+    old: AnyRow | None
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    position: int
+    previous: AnyRow | None  # what prev_kv asks for
+
+    def body(self, first: Revision) -> bytes:
+        return b"" if self.previous is None else blob(2, self.previous.raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    position: int
+    count: int
+    previous: Sequence[AnyRow]
+
+    def body(self, first: Revision) -> bytes:
+        return integer(2, self.count) + b"".join([blob(3, row.raw) for row in self.previous])
+
+
+@dataclass(frozen=True, slots=True)
+class Ranged:
+    position: int
+    op: RangeOp
+    rows: Sequence[AnyRow]
+    count: int
+
+    def body(self, first: Revision) -> bytes:
+        return ranges.body(self.op, self.rows, self.count)
+
+
+@dataclass(frozen=True, slots=True)
+class Branched:
+    """The answer of a transaction: which branch ran, and each operation's answer."""
+
+    position: int
+    succeeded: bool
+    answers: Sequence[Answer]
+
+    def body(self, first: Revision) -> bytes:
+        parts = [b"\x10\x01"] if self.succeeded else []
+        parts += [blob(3, _response_op(answer, first)) for answer in self.answers]
+        return b"".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseAnswer:
+    """LeaseGrantResponse (id and TTL) or LeaseRevokeResponse (nothing)."""
+
+    position: int
+    lease: LeaseId
+    ttl_s: int
+
+    def body(self, first: Revision) -> bytes:
+        return integer(2, self.lease) + integer(3, self.ttl_s) if self.ttl_s else b""
+
+
+Answer: TypeAlias = Put | Deleted | Ranged | Branched
+Outcome: TypeAlias = Put | Deleted | Ranged | Branched | LeaseAnswer | RequestRefused
+
+_OP_FIELD: dict[type, int] = {Ranged: 1, Put: 2, Deleted: 3, Branched: 4}
+
+
+def _response_op(answer: Answer, first: Revision) -> bytes:
+    """A ResponseOp; inside a transaction the header carries the revision alone."""
+    header = inner_header(first - 1 + answer.position)
+    return blob(_OP_FIELD[type(answer)], header + answer.body(first))

@@ -1,0 +1,154 @@
+"""Stored keys: what the bytes in an engine mean, and that their order is the order we need.
+
+What it is: encode and decode of every row kind. What it is not: their values' meaning beyond the
+fixed row header.
+
+Kinds (first byte):
+    n | user key                          newest version of a live key: row header + KeyValue
+    h | escaped user key | ~revision      a superseded version (as n) or a tombstone (empty)
+    l | tablet 4 | revision 8             the keys that this revision changed in this tablet
+    f | tablet 4                          fence record
+    k | lease 8 | user key                a key that is attached to a lease
+    e | lease 8                           lease record
+    m | name                              the store's own cells
+
+Invariants (tests/property/test_keycodec.py):
+- n and h rows sort by user key; h rows of one key sort newest first;
+- l rows of one tablet sort by revision; no row of one kind lies inside another kind's range;
+- decode(encode(x)) == x. No n, h or k key names a tablet: a moved tablet's rows stay.
+
+Escape: in h keys a 0x00 byte of the user key is stored as 00 FF and the key ends with 00 01, so
+that "a" sorts before "a\\0" and neither is a prefix of the other.
+
+Worked example: `history(b"a", 5)` is `b"ha\\x00\\x01" + be64(2**64 - 1 - 5)`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+from kubebraid.base.keyspace import KeyRange
+from kubebraid.base.record import Row
+from kubebraid.base.revision import LeaseId, Revision, TabletId
+
+_U64: Final = struct.Struct(">Q")
+_LOG: Final = struct.Struct(">cIQ")
+_TABLET: Final = struct.Struct(">cI")
+_LEASE: Final = struct.Struct(">cQ")
+_ROW: Final = struct.Struct(">QQQQ")
+_MAX: Final = (1 << 64) - 1
+
+ROW_HEADER_BYTES: Final = _ROW.size
+NEWEST_END: Final = b"o"  # just behind every n row
+HISTORY_END: Final = b"i"  # just behind every h row
+
+
+def newest(key: bytes) -> bytes:
+    return b"n" + key
+
+
+def newest_bounds(span: KeyRange) -> tuple[bytes, bytes]:
+    """Start and exclusive end of the n rows of a span."""
+    return b"n" + span.start, NEWEST_END if span.end is None else b"n" + span.end
+
+
+def _escape(key: bytes) -> bytes:
+    return key.replace(b"\x00", b"\x00\xff")
+
+
+def history_prefix(key: bytes) -> bytes:
+    """What all h rows of `key` begin with."""
+    return b"h" + _escape(key) + b"\x00\x01"
+
+
+def history(key: bytes, revision: Revision) -> bytes:
+    return history_prefix(key) + _U64.pack(_MAX - revision)
+
+
+def history_bounds(span: KeyRange) -> tuple[bytes, bytes]:
+    """Start and exclusive end of the h rows of a span."""
+    end = HISTORY_END if span.end is None else b"h" + _escape(span.end)
+    return b"h" + _escape(span.start), end
+
+
+def split_history(stored: bytes) -> tuple[bytes, Revision]:
+    """(user key, revision) of an h key."""
+    assert stored[:1] == b"h"
+    assert stored[-10:-8] == b"\x00\x01", stored
+    key = stored[1:-10].replace(b"\x00\xff", b"\x00")
+    return key, _MAX - int.from_bytes(stored[-8:], "big")
+
+
+def log(tablet: TabletId, revision: Revision) -> bytes:
+    return _LOG.pack(b"l", tablet, revision)
+
+
+def log_revision(stored: bytes) -> Revision:
+    return int.from_bytes(stored[5:13], "big")
+
+
+def fence(tablet: TabletId) -> bytes:
+    return _TABLET.pack(b"f", tablet)
+
+
+def attachment(lease_of: LeaseId, key: bytes) -> bytes:
+    return _LEASE.pack(b"k", lease_of) + key
+
+
+def attachment_bounds(lease_of: LeaseId) -> tuple[bytes, bytes]:
+    return _LEASE.pack(b"k", lease_of), _LEASE.pack(b"k", lease_of + 1)
+
+
+def attached_key(stored: bytes) -> bytes:
+    return stored[_LEASE.size :]
+
+
+def lease(of: LeaseId) -> bytes:
+    return b"e" + _U64.pack(of)
+
+
+LEASES_START: Final = b"e"
+LEASES_END: Final = b"f"
+
+
+def lease_id(stored: bytes) -> LeaseId:
+    return int.from_bytes(stored[1:9], "big")
+
+
+def cell(name: str) -> bytes:
+    return b"m" + name.encode()
+
+
+def pack_row(row: Row) -> bytes:
+    """The value of an n or h row."""
+    return _ROW.pack(row.mod, row.create, row.version, row.lease) + row.raw
+
+
+def unpack_row(value: bytes) -> Row:
+    mod, create, version, lease_of = _ROW.unpack_from(value)
+    return Row(mod, create, version, lease_of, value[ROW_HEADER_BYTES:])
+
+
+def row_revision(value: bytes) -> Revision:
+    """The mod revision of an n or h value, without unpacking the rest."""
+    return int.from_bytes(value[:8], "big")
+
+
+def pack_changes(changes: Sequence[tuple[bytes, bool]]) -> bytes:
+    """The value of an l row: (key, deleted) in the order of the operations."""
+    assert changes, "a revision without changes has no log row"
+    return b"".join([struct.pack(">BI", deleted, len(key)) + key for key, deleted in changes])
+
+
+def unpack_changes(value: bytes) -> list[tuple[bytes, bool]]:
+    changes = []
+    at = 0
+    while at < len(value):
+        deleted, size = struct.unpack_from(">BI", value, at)
+        at += 5
+        changes.append((value[at : at + size], bool(deleted)))
+        at += size
+    assert at == len(value), "a log row ends with its last key"
+    return changes

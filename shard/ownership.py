@@ -1,0 +1,113 @@
+"""What a shard owns right now: tablets, epochs, fences, watermarks, leases.
+
+What it is: the in-memory state that recovery builds from the fence rows and each commit advances.
+What it is not: the engine's content.
+
+Invariants:
+- M6: `adopt` rewrites the fence of every tablet under this incarnation's oepoch before anything of
+  it is served; a fence with a higher oepoch stops the start;
+- inv11: closed[t] only grows, and closed[t] == fence[t].last between commits;
+- `known` is at least every stored revision.
+
+Worked example: fences (3, 17) and (3, 19) of tablets 1 and 2, map oepoch 4: after `adopt` both
+fences carry 4, closed = {1: 17, 2: 19}, known = 19, and the next revision is 20.
+
+Tested in tests/unit/shard/test_ownership.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from kubebraid.base.ports import Sample
+from kubebraid.base.revision import Epoch, Revision, TabletId
+from kubebraid.base.tabletmap import TabletMap
+
+from . import fencing, keycodec
+from .apply import Evaluation
+from .fencing import Fence
+from .lease import LeaseTable
+from .seal import Sealed, unpack_lease
+from .storage.engine import Batch, Engine, Reader
+
+_ANY_DATA: Final = (keycodec.newest(b""), keycodec.NEWEST_END)
+
+
+class Ownership:
+    """The shard's tablets and how far each is written."""
+
+    def __init__(
+        self,
+        shard: str,
+        cepoch: Epoch,
+        tablets: TabletMap,
+        fences: dict[TabletId, Fence],
+        floor: Callable[[], Revision],
+    ) -> None:
+        mine = [t for t in tablets.tablets if t.shard == shard]
+        assert set(fences) == {t.id for t in mine}, "each owned tablet has a fence"
+        self.shard = shard
+        self.cepoch = cepoch
+        self.map_version = tablets.version
+        self.floor = floor
+        self.oepochs: dict[TabletId, Epoch] = {t.id: t.oepoch for t in mine}
+        self.fences = fences
+        self.closed: dict[TabletId, Revision] = {t: f.last for t, f in fences.items()}
+        self.committed_revision: Revision = max(self.closed.values())
+        self.known: Revision = self.committed_revision
+        self.leases = LeaseTable()
+        self._tablets = tablets
+
+    def tablet_of(self, key: bytes) -> TabletId:
+        """The tablet of a key; the asker has checked that this shard owns it."""
+        tablet = self._tablets.tablet_of(key)
+        assert tablet.shard == self.shard, f"{key!r} belongs to {tablet.shard}"
+        return tablet.id
+
+    def load_leases(self, reader: Reader, now_ms: int) -> None:
+        """After a start every lease gets its whole TTL again: never early (inv21)."""
+        start = keycodec.LEASES_START
+        while page := reader.scan(start, keycodec.LEASES_END, 1_000):
+            for stored, value in page:
+                self.leases.grant(keycodec.lease_id(stored), unpack_lease(value), now_ms)
+            start = page[-1][0] + b"\x00"
+
+    def committed(
+        self, sealed: Sealed, sample: Sample, evaluation: Evaluation, now_ms: int
+    ) -> None:
+        """A batch is durable: move the watermarks, fences and leases."""
+        for tablet, fence in sealed.fences.items():
+            assert fence.last > self.closed[tablet], "closed never falls"
+            assert fence.last <= sample.last[tablet], "closed <= last (inv11)"
+            self.fences[tablet] = fence
+            self.closed[tablet] = fence.last
+            self.committed_revision = max(self.committed_revision, fence.last)
+        assert sample.revision >= self.known, "R never falls"
+        self.known = sample.revision
+        for lease, ttl_s in evaluation.granted.items():
+            self.leases.grant(lease, ttl_s, now_ms)
+        for lease in evaluation.revoked:
+            self.leases.remove(lease)
+
+
+def adopt(engine: Engine, shard: str, tablets: TabletMap) -> dict[TabletId, Fence]:
+    """Take every tablet of `shard`: rewrite its fence under the map's oepoch, in one synced batch.
+
+    Raises StaleEpoch if another incarnation with a higher oepoch was here; FenceDamaged if a fence
+    is missing where others are (they are born in one batch) or where data is; EngineError.
+    """
+    mine = [tablet for tablet in tablets.tablets if tablet.shard == shard]
+    raws = {tablet.id: engine.get(keycodec.fence(tablet.id)) for tablet in mine}
+    missing = [tablet.name for tablet in mine if raws[tablet.id] is None]
+    if missing and (len(missing) < len(mine) or engine.scan(*_ANY_DATA, 1)):
+        raise fencing.FenceDamaged(f"the fence row of tablet {missing[0]} is missing")
+    batch = Batch()
+    fences: dict[TabletId, Fence] = {}
+    for tablet in mine:
+        raw = raws[tablet.id]
+        stored = fencing.NEW if raw is None else fencing.unpack(raw)
+        fences[tablet.id] = fencing.adopt(stored, tablet.oepoch)
+        batch.put(keycodec.fence(tablet.id), fences[tablet.id].pack())
+    engine.write(batch, sync=True)
+    return fences

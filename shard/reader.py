@@ -1,0 +1,204 @@
+"""Reads of one shard: wait for the watermark, then read at a revision, a slice per turn.
+
+What it is: the parked and the running reads. What it is not: visibility (`mvcc.py`) or answers
+(the router's `gather.py`).
+
+Invariants:
+- a read starts only when closed[t] >= its need for every tablet it names (inv04, inv05);
+- it is answered from one snapshot at one revision, never from a mixture;
+- a read below the floor is refused, also when the floor rose while it waited;
+- one turn gives each running read one slice: a long list delays nobody for longer.
+
+Counting: etcd's count ignores the limit, and pages of one listing share their total. What a page
+left uncounted is remembered by (where the next page starts, end, revision), so that a listing
+counts its range once.
+
+Worked example: keys a..e at R=9, limit 2: the first page answers rows a, b, c (limit + 1), count
+5 and remembers (b"b\\0", end, 9) -> 3; the page from b"b\\0" takes 3 from there.
+
+Tested in tests/unit/shard/test_reader.py.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Generator, Iterator, Mapping
+
+from kubebraid.base import errors
+from kubebraid.base.keyspace import KeyRange
+from kubebraid.base.limits import (
+    COUNT_CACHE_ENTRIES,
+    PAGE_READS_MAX,
+    READ_WAIT_MS_MAX,
+)
+from kubebraid.base.ports import ReadCall, ReadChunk, ReadSink
+from kubebraid.base.record import Row
+from kubebraid.base.revision import Revision, TabletId
+from kubebraid.base.seams import Clock
+from kubebraid.proto.kvwire import key_of
+
+from . import mvcc
+from .ownership import Ownership
+from .storage.engine import Engine, Snapshot
+
+
+class CountCache:
+    """Totals of ranges at revisions: immutable facts, so they never go stale."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[bytes, bytes | None, Revision], int] = OrderedDict()
+
+    def get(self, span: KeyRange, revision: Revision) -> int | None:
+        return self._known.get((span.start, span.end, revision))
+
+    def put(self, span: KeyRange, revision: Revision, count: int) -> None:
+        assert count >= 0
+        self._known[(span.start, span.end, revision)] = count
+        while len(self._known) > COUNT_CACHE_ENTRIES:
+            self._known.popitem(last=False)
+
+
+class Reader:
+    """The reads of one shard."""
+
+    def __init__(self, engine: Engine, owned: Ownership, clock: Clock) -> None:
+        self._engine = engine
+        self._owned = owned
+        self._clock = clock
+        self._counts = CountCache()
+        self._parked: deque[tuple[int, ReadCall, ReadSink]] = deque()
+        self._running: deque[_Job] = deque()
+
+    def read(self, call: ReadCall, sink: ReadSink) -> None:
+        """Start now if the watermarks allow it, else wait for them."""
+        if len(self._parked) + len(self._running) >= PAGE_READS_MAX:
+            sink.take(errors.TOO_MANY_REQUESTS)
+        elif call.map_version != self._owned.map_version:
+            sink.take(errors.TIMED_OUT)
+        elif satisfied(call.needs, self._owned.closed):
+            self._start(call, sink)
+        else:
+            self._parked.append((self._clock.now_ms() + READ_WAIT_MS_MAX, call, sink))
+
+    def turn(self) -> bool:
+        """Wake parked reads, give each running one a slice. Answers: can more be done now?"""
+        self._wake()
+        worked = False
+        for _ in range(len(self._running)):
+            job = self._running.popleft()
+            if not job.ready():
+                self._running.append(job)
+                continue
+            worked = True
+            if not job.step():
+                self._running.append(job)
+        return worked and bool(self._running)
+
+    @property
+    def parked(self) -> int:
+        """Reads that wait for a watermark."""
+        return len(self._parked)
+
+    def _wake(self) -> None:
+        now_ms = self._clock.now_ms() if self._parked else 0
+        for _ in range(len(self._parked)):
+            deadline_ms, call, sink = self._parked.popleft()
+            if satisfied(call.needs, self._owned.closed):
+                self._start(call, sink)
+            elif now_ms >= deadline_ms:
+                sink.take(errors.TIMED_OUT)
+            else:
+                self._parked.append((deadline_ms, call, sink))
+
+    def _start(self, call: ReadCall, sink: ReadSink) -> None:
+        if call.revision < self._owned.floor():
+            sink.take(errors.COMPACTED)
+            return
+        if call.span.is_single():
+            row = mvcc.at(self._engine, call.span.start, call.revision)
+            rows = [] if row is None or call.count_only else [row]
+            sink.take(ReadChunk(rows, int(row is not None), True))
+            return
+        fresh = call.revision >= self._owned.committed_revision
+        job = _Job(call, self._engine.snapshot(), fresh, self._counts, sink)
+        if not job.step():
+            self._running.append(job)
+
+
+def satisfied(
+    needs: tuple[tuple[TabletId, Revision], ...], closed: Mapping[TabletId, Revision]
+) -> bool:
+    """Whether every watermark is reached. A tablet without a watermark satisfies nothing."""
+    return all(tablet in closed and closed[tablet] >= need for tablet, need in needs)
+
+
+class _Job:
+    """One range read in progress, on its own snapshot."""
+
+    def __init__(
+        self,
+        call: ReadCall,
+        snapshot: Snapshot,
+        fresh: bool,
+        counts: CountCache,
+        sink: ReadSink,
+    ) -> None:
+        self._call = call
+        self._snapshot = snapshot
+        self._counts = counts
+        self._sink = sink
+        self.ready = sink.ready
+        if fresh:
+            slices = mvcc.rows_newest(snapshot, call.span)
+        else:
+            slices = mvcc.rows_at(snapshot, call.span, call.revision)
+        self._work = self._count(slices) if call.count_only else self._rows(slices)
+
+    def step(self) -> bool:
+        """One slice of work. Answers whether the job has ended (answered, or its asker gone)."""
+        chunk = next(self._work)
+        if chunk is None:
+            return False
+        wanted = self._sink.take(chunk)
+        ended = chunk.last or not wanted
+        if ended:
+            self._snapshot.close()
+        return ended
+
+    def _rows(self, slices: Iterator[list[Row]]) -> Iterator[ReadChunk | None]:
+        """Rows up to one beyond the limit, then the count of the rest."""
+        limit = self._call.limit
+        taken = 0
+        shown: Row | None = None  # the last row within the limit
+        for rows in slices:
+            missing = limit + 1 - taken
+            if limit and len(rows) >= missing:
+                page = rows[:missing]
+                shown = page[-2] if len(page) > 1 else shown
+                total = yield from self._total(slices, taken + len(rows))
+                if shown is not None:
+                    rest = KeyRange(key_of(shown.raw) + b"\x00", self._call.span.end)
+                    self._counts.put(rest, self._call.revision, total - limit)
+                yield ReadChunk(page, total, True)
+                return
+            taken += len(rows)
+            shown = rows[-1] if rows else shown
+            yield ReadChunk(rows, 0, False) if rows else None
+        yield ReadChunk([], taken, True)
+
+    def _total(
+        self, slices: Iterator[list[Row]], seen: int
+    ) -> Generator[ReadChunk | None, None, int]:
+        """The count of the whole range: remembered, or counted on from where the page ends."""
+        known = self._counts.get(self._call.span, self._call.revision)
+        if known is not None:
+            return known
+        for rows in slices:
+            seen += len(rows)
+            yield None
+        self._counts.put(self._call.span, self._call.revision, seen)
+        return seen
+
+    def _count(self, slices: Iterator[list[Row]]) -> Iterator[ReadChunk | None]:
+        total = yield from self._total(slices, 0)
+        yield ReadChunk([], total, True)

@@ -1,0 +1,1 @@
+"""Engines: one contract (engine.py), one contract suite, several implementations."""

@@ -1,0 +1,91 @@
+"""What a batch sees: the engine's newest rows, overlaid by what the batch itself wrote so far.
+
+What it is: the read side of an evaluation. What it is not: the evaluation (`apply.py`).
+
+Invariants: a key that the batch changed is read from the overlay alone; rows come in key order,
+each key once; a lease granted or revoked by the batch is alive or gone at once.
+
+Worked example: engine {a, c}, overlay {a: deleted, b: new}: `rows(everything)` is b, c.
+
+Tested in tests/unit/shard/test_view.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kubebraid.base.keyspace import KeyRange
+from kubebraid.base.revision import LeaseId
+
+from . import keycodec, mvcc
+from .draft import AnyRow, DraftRow
+from .lease import LeaseTable
+from .storage.engine import Reader
+
+
+class Ambiguous(Exception):
+    """The answer hangs on a revision that this batch has yet to be given."""
+
+
+class BatchView:
+    """The state that the next request of a batch meets."""
+
+    def __init__(self, reader: Reader, leases: LeaseTable) -> None:
+        self._reader = reader
+        self._leases = leases
+        self.overlay: dict[bytes, DraftRow | None] = {}
+        self.granted: dict[LeaseId, int] = {}
+        self.revoked: set[LeaseId] = set()
+
+    def get(self, key: bytes) -> AnyRow | None:
+        if key in self.overlay:
+            return self.overlay[key]
+        return mvcc.newest(self._reader, key)
+
+    def rows(self, span: KeyRange | None) -> Iterator[tuple[bytes, AnyRow]]:
+        """Live rows in key order."""
+        if span is None:
+            return
+        if span.is_single():
+            row = self.get(span.start)
+            if row is not None:
+                yield span.start, row
+            return
+        ours = sorted(key for key in self.overlay if span.contains(key))
+        at = 0
+        for page in mvcc.pages(self._reader, *keycodec.newest_bounds(span)):
+            for stored, value in page:
+                key = stored[1:]
+                while at < len(ours) and ours[at] < key:
+                    yield from self._drafted(ours[at])
+                    at += 1
+                if at < len(ours) and ours[at] == key:
+                    yield from self._drafted(key)
+                    at += 1
+                else:
+                    yield key, keycodec.unpack_row(value)
+        for key in ours[at:]:
+            yield from self._drafted(key)
+
+    def _drafted(self, key: bytes) -> Iterator[tuple[bytes, AnyRow]]:
+        row = self.overlay[key]
+        if row is not None:
+            yield key, row
+
+    def lease_lives(self, lease: LeaseId) -> bool:
+        if lease in self.revoked:
+            return False
+        return lease in self.granted or lease in self._leases
+
+    def attached(self, lease: LeaseId) -> list[bytes]:
+        """Keys attached to a lease: the engine's, corrected by this batch."""
+        keys = {key for key in attached_keys(self._reader, lease) if key not in self.overlay}
+        keys |= {k for k, row in self.overlay.items() if row is not None and row.lease == lease}
+        return sorted(keys)
+
+
+def attached_keys(reader: Reader, lease: LeaseId) -> Iterator[bytes]:
+    """The keys that the engine has attached to a lease, whatever their tablet."""
+    for page in mvcc.pages(reader, *keycodec.attachment_bounds(lease)):
+        for stored, _ in page:
+            yield keycodec.attached_key(stored)

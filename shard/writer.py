@@ -1,0 +1,221 @@
+"""The write path: admit, evaluate, allocate, commit, answer, publish; one batch in flight.
+
+What it is: the loop of group commits of one shard. What it is not: the rules of evaluation
+(`apply.py`) or the bytes written (`seal.py`).
+
+Words: *queued*: arrived, not yet evaluated; *in flight*: evaluated, waiting for its revisions or
+for the engine.
+
+Invariants:
+- revisions are allocated after the batch was evaluated, for exactly its changing writes, and
+  before anything is answered; a write that arrives later is not in the batch (no prefetch, ever);
+- nothing is answered, published or closed before the engine has made it durable;
+- inv11: closed[t] moves to the last revision of a durable batch, and never back;
+- after an engine error nothing is answered as done: the outcome is unknown until the process has
+  reopened the store and read its fences, so the writer stops for good (`on_fatal`).
+
+Worked example: puts of a and b wait in the queue at R=10; one turn evaluates both, gets first=11,
+writes one engine batch, answers 11 and 12, publishes both commits with closed=12.
+
+Tested in tests/unit/shard/test_writer.py.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from kubebraid.base import errors
+from kubebraid.base.errors import RequestRefused
+from kubebraid.base.limits import BATCH_BYTES_MAX, BATCH_WRITES_MAX, WRITE_QUEUE_MAX
+from kubebraid.base.ports import (
+    WRITE_DELETE,
+    WRITE_LEASE_GRANT,
+    WRITE_LEASE_REVOKE,
+    WRITE_PUT,
+    WRITE_TXN,
+    AllocReply,
+    AllocRequest,
+    Publication,
+    SequencerPort,
+    TabletNews,
+    WriteCall,
+    WriteReply,
+)
+from kubebraid.base.record import Commit
+from kubebraid.base.revision import TabletId
+from kubebraid.base.seams import Clock
+from kubebraid.proto import requests
+
+from .apply import Evaluation
+from .draft import Outcome
+from .ownership import Ownership
+from .seal import last_index, seal
+from .storage.engine import Engine, EngineError
+from .view import Ambiguous
+
+Done = Callable[[WriteReply], None]
+
+
+class _InFlight(NamedTuple):
+    evaluation: Evaluation
+    answers: list[tuple[WriteCall, Done, Outcome]]
+
+
+class Writer:
+    """Group commit for all tablets of one shard."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        ownership: Ownership,
+        sequencer: SequencerPort,
+        clock: Clock,
+        on_fatal: Callable[[EngineError], None],
+    ) -> None:
+        self._engine = engine
+        self._owned = ownership
+        self._sequencer = sequencer
+        self._clock = clock
+        self._on_fatal = on_fatal
+        self._queue: deque[tuple[WriteCall, Done]] = deque()
+        self._flight: _InFlight | None = None
+        self._requests = 0
+        self._failed = False
+        self.subscribers: list[Callable[[Publication], None]] = []
+
+    def submit(self, calls: Iterable[WriteCall], done: Done) -> None:
+        """Queue writes. Refused at once: a stopped writer, a full queue, another map."""
+        for call in calls:
+            refused = self._admit(call)
+            if refused is None:
+                self._queue.append((call, done))
+            else:
+                done(WriteReply(call.tag, 0, b"", refused))
+
+    def _admit(self, call: WriteCall) -> RequestRefused | None:
+        if self._failed:
+            return errors.STOPPED
+        if len(self._queue) >= WRITE_QUEUE_MAX:
+            return errors.TOO_MANY_REQUESTS
+        if call.map_version != self._owned.map_version:
+            return errors.TIMED_OUT
+        return None
+
+    @property
+    def idle(self) -> bool:
+        return not self._queue and self._flight is None
+
+    def turn(self) -> bool:
+        """Commit one batch, if there is one and none is in flight. Answers: is there more?"""
+        if self._flight is not None or not self._queue or self._failed:
+            return False
+        flight = self._evaluate()
+        self._flight = flight
+        self._requests += 1
+        touched = last_index(flight.evaluation.changes)
+        ends = tuple(
+            (tablet, self._owned.oepochs[tablet], touched.get(tablet, -1))
+            for tablet in {t for call, _, _ in flight.answers for t in call.tablets} | set(touched)
+        )
+        request = AllocRequest(
+            self._owned.cepoch,
+            self._owned.shard,
+            self._requests,
+            flight.evaluation.writes,
+            ends,
+        )
+        self._sequencer.alloc(request, self._granted)
+        return bool(self._queue)
+
+    def _evaluate(self) -> _InFlight:
+        """Take what has queued, up to the batch's bounds or an answer that must wait."""
+        evaluation = Evaluation(
+            self._engine,
+            self._owned.tablet_of,
+            self._owned.leases,
+            self._owned.known,
+            self._owned.floor(),
+        )
+        answers: list[tuple[WriteCall, Done, Outcome]] = []
+        while (
+            self._queue and len(answers) < BATCH_WRITES_MAX and evaluation.bytes < BATCH_BYTES_MAX
+        ):
+            call, done = self._queue[0]
+            try:
+                outcome = _outcome(evaluation, call)
+            except Ambiguous:
+                assert answers, "the first of a batch meets no pending revision"
+                break
+            self._queue.popleft()
+            answers.append((call, done, outcome))
+        return _InFlight(evaluation, answers)
+
+    def _granted(self, reply: AllocReply) -> None:
+        """The revisions are ours: write, then answer and publish."""
+        flight = self._flight
+        assert flight is not None, "an answer without a request"
+        if reply.refused:
+            self._deposed(flight)
+            return
+        evaluation = flight.evaluation
+        sealed = seal(evaluation, reply.first, self._owned.fences, self._owned.oepochs)
+        if len(sealed.batch):
+            try:
+                self._engine.write(sealed.batch, sync=True)
+            except EngineError as error:
+                self._fail(flight, error)
+                return
+        self._flight = None
+        self._owned.committed(sealed, reply.sample, evaluation, self._clock.now_ms())
+        self._answer(flight, reply.first)
+        if evaluation.writes:
+            self._publish(sealed.commits, reply)
+
+    def _answer(self, flight: _InFlight, first: int) -> None:
+        for call, done, outcome in flight.answers:
+            if isinstance(outcome, RequestRefused):
+                done(WriteReply(call.tag, 0, b"", outcome))
+            else:
+                revision = first - 1 + outcome.position
+                done(WriteReply(call.tag, revision, outcome.body(first), None))
+
+    def _publish(self, commits: Mapping[TabletId, Sequence[Commit]], reply: AllocReply) -> None:
+        news = tuple(
+            TabletNews(tablet, self._owned.oepochs[tablet], of_tablet, self._owned.closed[tablet])
+            for tablet, of_tablet in commits.items()
+        )
+        publication = Publication(self._owned.shard, news, reply.sample)
+        for publish in self.subscribers:
+            publish(publication)
+
+    def _deposed(self, flight: _InFlight) -> None:
+        """The sequencer knows another owner: nothing was allocated, so nothing happened."""
+        self._flight = None
+        for call, done, _ in flight.answers:
+            done(WriteReply(call.tag, 0, b"", errors.TIMED_OUT))
+
+    def _fail(self, flight: _InFlight, error: EngineError) -> None:
+        """Unknown outcome: answer so, and stop before anything could contradict it."""
+        self._failed = True
+        waiting = [(call, done) for call, done, _ in flight.answers] + list(self._queue)
+        self._queue.clear()
+        for call, done in waiting:
+            done(WriteReply(call.tag, 0, b"", errors.TIMED_OUT))
+        self._on_fatal(error)
+
+
+def _outcome(evaluation: Evaluation, call: WriteCall) -> Outcome:
+    """Evaluate one call; the payload is the client's message, decoded here and nowhere else."""
+    payload = call.payload
+    if call.kind == WRITE_PUT:
+        return evaluation.put(requests.decode_put(payload))
+    if call.kind == WRITE_TXN:
+        return evaluation.txn(requests.decode_txn(payload))
+    if call.kind == WRITE_DELETE:
+        return evaluation.delete(requests.decode_delete(payload))
+    if call.kind == WRITE_LEASE_GRANT:
+        return evaluation.lease_grant(*requests.lease_grant(payload))
+    assert call.kind == WRITE_LEASE_REVOKE, call.kind
+    return evaluation.lease_revoke(requests.lease_revoke(payload))

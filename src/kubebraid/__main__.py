@@ -1,0 +1,48 @@
+"""The command `kubebraid`: picks a subcommand and runs it.
+
+Exit codes: what the subcommand says; 2 for an unknown one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from kubebraid import VERSION
+
+USAGE = """usage: kubebraid COMMAND [FLAGS]
+
+commands:
+  serve      serve the etcd v3 API from one process, on one data directory
+  version    print the version
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the console script."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not __debug__:
+        print("kubebraid: refuses to run with -O: its assertions guard your data", file=sys.stderr)
+        return 2
+    match arguments[:1]:
+        case ["serve"]:
+            # Imported here so that `version` and usage errors need no engine.
+            from kubebraid.cli.serve import serve
+
+            return serve(arguments[1:])
+        case ["version" | "--version"]:
+            print(VERSION)
+            return 0
+        case ["-h" | "--help" | "help"]:
+            print(USAGE, end="")
+            return 0
+        case [unknown]:
+            print(f"kubebraid: unknown command {unknown!r}\n{USAGE}", end="", file=sys.stderr)
+            return 2
+        case _:
+            print(USAGE, end="", file=sys.stderr)
+            return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,429 @@
+"""The engine contract: one suite that every engine passes, so that a test on the one in memory says
+something about the one on disk.
+
+Random histories are compared with a plain dict; each promise of `engine.py` has a test of its own
+beside them, because a failing name tells more than a shrunk example.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubebraid.shard.storage.engine import DELETE, PUT, Batch, Engine, EngineClosed, Operation
+from kubebraid.shard.storage.memory import MemoryEngine
+from kubebraid.shard.storage.rocksdb import FAST_ROWS_MIN, SLICE_ROWS, RocksEngine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from kubebraid.shard.storage.engine import Reader, Snapshot
+
+LAST: Final = b"\xff" * 4  # above every key of this file
+
+
+@contextmanager
+def memory_engine() -> Iterator[Engine]:
+    yield MemoryEngine()
+
+
+@contextmanager
+def rocks_engine() -> Iterator[Engine]:
+    with TemporaryDirectory() as path:
+        engine = RocksEngine.open(Path(path), create=True)
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+
+ENGINES: Final = {"memory": memory_engine, "rocksdb": rocks_engine}
+
+
+@pytest.fixture(params=sorted(ENGINES))
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    with ENGINES[request.param]() as opened:
+        yield opened
+
+
+def rows_batch(count: int, value: bytes = b"v") -> Batch:
+    batch = Batch()
+    for number in range(count):
+        batch.put(b"k%06d" % number, value)
+    return batch
+
+
+# --- batches --------------------------------------------------------------------------------------
+
+
+def test_written_row_is_read_and_a_missing_one_is_none(engine: Engine) -> None:
+    engine.write(Batch().put(b"a", b"1").put(b"empty", b""), sync=True)
+    assert engine.get(b"a") == b"1"
+    assert engine.get(b"empty") == b""
+    assert engine.get(b"b") is None
+
+
+def test_later_operation_of_a_batch_wins_over_an_earlier_one(engine: Engine) -> None:
+    """Evaluators append in order and rely on it: a range delete, then the row that replaces it."""
+    engine.write(Batch().put(b"a", b"old").put(b"c", b"old").put(b"d", b"old"), sync=True)
+    batch = Batch().put(b"a", b"1").delete(b"a").put(b"b", b"1").put(b"b", b"2")
+    batch.delete_range(b"c", b"d").put(b"c", b"new").put(b"d", b"1").delete_range(b"d", b"e")
+    engine.write(batch, sync=False)
+    assert engine.scan(b"", LAST, 10) == [(b"b", b"2"), (b"c", b"new")]
+
+
+def test_delete_range_spares_its_end_and_an_empty_range_deletes_nothing(engine: Engine) -> None:
+    engine.write(rows_batch(5), sync=True)
+    engine.write(Batch().delete_range(b"k000003", b"k000003"), sync=True)
+    assert engine.count(b"", LAST, 10) == 5
+    engine.write(Batch().delete_range(b"k000001", b"k000003"), sync=True)
+    assert [key for key, _ in engine.scan(b"", LAST, 10)] == [b"k000000", b"k000003", b"k000004"]
+
+
+def test_deleting_what_is_not_there_is_no_error(engine: Engine) -> None:
+    engine.write(Batch().delete(b"a").delete_range(b"b", b"c"), sync=True)
+    assert engine.scan(b"", LAST, 10) == []
+
+
+def test_empty_batch_is_refused_by_an_assertion(engine: Engine) -> None:
+    with pytest.raises(AssertionError, match="empty batch"):
+        engine.write(Batch(), sync=True)
+
+
+# --- scans ----------------------------------------------------------------------------------------
+
+
+def test_scan_bounds_start_is_inclusive_and_end_exclusive_in_both_directions(
+    engine: Engine,
+) -> None:
+    engine.write(rows_batch(10), sync=True)
+    keys = [b"k000003", b"k000004", b"k000005"]
+    snapshot = engine.snapshot()
+    for reader in (engine, snapshot):
+        assert [key for key, _ in reader.scan(b"k000003", b"k000006", 99)] == keys
+        found = reader.scan(b"k000003", b"k000006", 99, reverse=True)
+        assert [key for key, _ in found] == keys[::-1]
+        assert reader.count(b"k000003", b"k000006", 99) == 3
+    snapshot.close()
+
+
+def test_reverse_scan_returns_the_rows_nearest_to_its_end_first(engine: Engine) -> None:
+    """The newest row of a log is read so: with a limit of one, from behind."""
+    engine.write(rows_batch(10), sync=True)
+    for end in (b"k000007", b"k0000065"):  # a row lies at the end itself, or none
+        found = engine.scan(b"k000001", end, 2, reverse=True)
+        assert [key for key, _ in found] == [b"k000006", b"k000005"]
+
+
+def test_empty_and_inverted_ranges_hold_no_rows(engine: Engine) -> None:
+    engine.write(rows_batch(10), sync=True)
+    snapshot = engine.snapshot()
+    for reader in (engine, snapshot):
+        for start, end in ((b"k000003", b"k000003"), (b"k000004", b"k000003"), (b"", b"")):
+            assert reader.scan(start, end, 99) == []
+            assert reader.scan(start, end, 99, reverse=True) == []
+            assert reader.count(start, end, 99) == 0
+    snapshot.close()
+
+
+def test_keys_order_bytewise_with_zero_and_ff_bytes(engine: Engine) -> None:
+    keys = [b"\x00", b"\x00\x00", b"\x00\xff", b"a", b"a\x00", b"b", b"\xfe", b"\xff", b"\xff\xff"]
+    batch = Batch()
+    for key in reversed(keys):
+        batch.put(key, key)
+    engine.write(batch, sync=True)
+    assert [key for key, _ in engine.scan(b"", LAST, 99)] == keys
+    assert [key for key, _ in engine.scan(b"", LAST, 99, reverse=True)] == keys[::-1]
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        1,
+        FAST_ROWS_MIN - 1,
+        FAST_ROWS_MIN,
+        SLICE_ROWS - 1,
+        SLICE_ROWS,
+        SLICE_ROWS + 1,
+        2 * SLICE_ROWS,
+        2 * SLICE_ROWS + 1,
+        9 * SLICE_ROWS,
+    ],
+)
+def test_scan_and_count_are_right_around_every_internal_boundary(
+    engine: Engine, limit: int
+) -> None:
+    """The fast paths read in slices: their seams must not lose, repeat or add a row."""
+    total = 2 * SLICE_ROWS
+    engine.write(rows_batch(total + 1), sync=True)
+    end = b"k%06d" % total
+    keys = [b"k%06d" % number for number in range(total)]
+    snapshot = engine.snapshot()
+    for reader in (engine, snapshot):
+        assert [key for key, _ in reader.scan(b"", end, limit)] == keys[:limit]
+        found = reader.scan(b"", end, limit, reverse=True)
+        assert [key for key, _ in found] == keys[::-1][:limit]
+        assert reader.count(b"", end, limit) == min(limit, total)
+    snapshot.close()
+
+
+# --- snapshots ------------------------------------------------------------------------------------
+
+
+def test_snapshot_does_not_see_later_writes(engine: Engine) -> None:
+    engine.write(rows_batch(5, b"old"), sync=True)
+    before = engine.snapshot()
+    engine.write(
+        Batch().put(b"k000001", b"new").delete(b"k000002").put(b"k0000025", b"new"), sync=True
+    )
+    engine.write(Batch().delete_range(b"k000003", b"k000005"), sync=True)
+    assert before.get(b"k000001") == b"old"
+    assert before.get(b"k000002") == b"old"
+    assert before.get(b"k0000025") is None
+    assert before.scan(b"", LAST, 99) == [(b"k%06d" % number, b"old") for number in range(5)]
+    assert len(before.scan(b"", LAST, 99, reverse=True)) == 5
+    assert before.count(b"", LAST, 99) == 5
+    assert [key for key, _ in engine.scan(b"", LAST, 99)] == [b"k000000", b"k000001", b"k0000025"]
+    before.close()
+
+
+def test_two_snapshots_keep_their_own_states_when_one_is_closed(engine: Engine) -> None:
+    engine.write(Batch().put(b"a", b"1"), sync=True)
+    first = engine.snapshot()
+    engine.write(Batch().put(b"a", b"2"), sync=True)
+    second = engine.snapshot()
+    engine.write(Batch().put(b"a", b"3"), sync=True)
+    first.close()
+    assert second.get(b"a") == b"2"
+    assert second.scan(b"", LAST, 9) == [(b"a", b"2")]
+    second.close()
+    assert engine.get(b"a") == b"3"
+
+
+def test_closed_snapshot_refuses_reads_and_closes_again(engine: Engine) -> None:
+    snapshot = engine.snapshot()
+    snapshot.close()
+    snapshot.close()
+    assert_refuses_reads(snapshot)
+
+
+# --- life -----------------------------------------------------------------------------------------
+
+
+def assert_refuses_reads(reader: Reader) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: reader.get(b"a"),
+        lambda: reader.scan(b"", LAST, 1),
+        lambda: reader.scan(b"", LAST, 99),
+        lambda: reader.scan(b"", LAST, 1, reverse=True),
+        lambda: reader.count(b"", LAST, 1),
+    ]
+    for call in calls:
+        with pytest.raises(EngineClosed):
+            call()
+
+
+def test_closed_engine_and_its_snapshots_refuse_every_call(engine: Engine) -> None:
+    """Also a snapshot that was forgotten: it must not keep the store open behind our back."""
+    engine.write(Batch().put(b"a", b"1"), sync=True)
+    snapshot = engine.snapshot()
+    engine.close()
+    engine.close()
+    assert_refuses_reads(engine)
+    assert_refuses_reads(snapshot)
+    snapshot.close()
+    calls: list[Callable[[], object]] = [
+        lambda: engine.write(Batch().put(b"a", b"1"), sync=True),
+        engine.snapshot,
+        engine.disk_bytes,
+    ]
+    for call in calls:
+        with pytest.raises(EngineClosed):
+            call()
+
+
+def test_disk_bytes_grows_with_what_is_written(engine: Engine) -> None:
+    before = engine.disk_bytes()
+    engine.write(rows_batch(1_000, b"v" * 1_000), sync=True)
+    grown = engine.disk_bytes() - before
+    assert 900_000 < grown < 2_000_000, grown
+
+
+# --- random histories -----------------------------------------------------------------------------
+
+KEYS: Final = st.binary(min_size=1, max_size=2).map(lambda raw: bytes(byte % 4 for byte in raw))
+BOUNDS: Final = st.one_of(st.just(b""), KEYS, st.just(LAST))
+OPERATIONS: Final = st.one_of(
+    st.tuples(st.just("put"), KEYS, st.binary(max_size=3)),
+    st.tuples(st.just("delete"), KEYS, st.just(b"")),
+    st.tuples(st.just("delete_range"), BOUNDS, BOUNDS),
+)
+WRITES: Final = st.lists(OPERATIONS, min_size=1, max_size=6)
+RANGES: Final = st.lists(st.tuples(BOUNDS, BOUNDS), min_size=1, max_size=3)
+# What to do, the operations of a write, the ranges of a scan.
+Step = tuple[str, list[tuple[str, bytes, bytes]], list[tuple[bytes, bytes]]]
+STEPS: Final = st.tuples(
+    st.sampled_from(["write", "write", "scan", "snapshot", "close oldest snapshot", "compact"]),
+    WRITES,
+    RANGES,
+)
+
+
+def batch_of(operations: list[tuple[str, bytes, bytes]]) -> Batch:
+    batch = Batch()
+    for kind, key, value in operations:
+        if kind == "put":
+            batch.put(key, value)
+        elif kind == "delete":
+            batch.delete(key)
+        else:
+            batch.delete_range(*sorted((key, value)))
+    return batch
+
+
+def applied(model: dict[bytes, bytes], operations: list[Operation]) -> dict[bytes, bytes]:
+    model = dict(model)
+    for kind, key, value in operations:
+        if kind == PUT:
+            model[key] = value
+        elif kind == DELETE:
+            model.pop(key, None)
+        else:
+            model = {other: model[other] for other in model if not key <= other < value}
+    return model
+
+
+def assert_reads_like(reader: Reader, model: dict[bytes, bytes], start: bytes, end: bytes) -> None:
+    rows = sorted((key, model[key]) for key in model if start <= key < end)
+    for limit in (1, 2, 99):
+        assert reader.scan(start, end, limit) == rows[:limit]
+        assert reader.scan(start, end, limit, reverse=True) == rows[::-1][:limit]
+        assert reader.count(start, end, limit) == len(rows[:limit])
+    assert reader.get(start) == model.get(start)
+
+
+@pytest.mark.parametrize("name", sorted(ENGINES))
+@given(steps=st.lists(STEPS, max_size=12))
+def test_random_history_reads_like_a_dict_in_the_present_and_in_every_snapshot(
+    name: str, steps: list[Step]
+) -> None:
+    with ENGINES[name]() as engine:
+        model: dict[bytes, bytes] = {}
+        snapshots: list[tuple[Snapshot, dict[bytes, bytes]]] = []
+        for step, operations, ranges in steps:
+            if step == "write":
+                batch = batch_of(operations)
+                engine.write(batch, sync=False)
+                model = applied(model, batch.operations)
+            elif step == "snapshot":
+                snapshots.append((engine.snapshot(), model))
+            elif step == "compact":
+                # The same rows out of files instead of memory; only the engine on disk has both.
+                if isinstance(engine, RocksEngine):
+                    engine.compact(b"", LAST)
+            elif step == "close oldest snapshot":
+                if snapshots:
+                    snapshots.pop(0)[0].close()
+            else:
+                for start, end in ranges:
+                    assert_reads_like(engine, model, start, end)
+                    for snapshot, old in snapshots:
+                        assert_reads_like(snapshot, old, start, end)
+        assert_reads_like(engine, model, b"", LAST)
+        for snapshot, old in snapshots:
+            assert_reads_like(snapshot, old, b"", LAST)
+            snapshot.close()
+
+
+# --- crash and reopen -----------------------------------------------------------------------------
+
+
+def crashed_copy(engine: Engine, path: Path, copy: Path) -> Engine:
+    """The engine that a reopen after a crash right now would give."""
+    if isinstance(engine, MemoryEngine):
+        return engine.clone()
+    shutil.copytree(path, copy)
+    return RocksEngine.open(copy, create=False)
+
+
+@pytest.mark.parametrize("name", sorted(ENGINES))
+def test_synced_batches_survive_a_crash_with_all_before_them(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    engine: Engine = MemoryEngine() if name == "memory" else RocksEngine.open(path, create=True)
+    engine.write(Batch().put(b"a", b"1").put(b"b", b"1"), sync=True)
+    engine.write(Batch().put(b"c", b"1").delete(b"b"), sync=False)
+    engine.write(Batch().put(b"d", b"1").delete_range(b"a", b"b"), sync=True)
+    reopened = crashed_copy(engine, path, tmp_path / "copy")
+    assert reopened.scan(b"", LAST, 99) == [(b"c", b"1"), (b"d", b"1")]
+    reopened.write(Batch().put(b"e", b"1"), sync=True)
+    assert engine.get(b"e") is None
+    engine.close()
+    reopened.close()
+
+
+def test_clone_of_memory_loses_what_was_not_synced(tmp_path: Path) -> None:
+    """The harshest crash: the simulation must not rely on an unsynced row."""
+    engine = MemoryEngine()
+    engine.write(Batch().put(b"a", b"1"), sync=True)
+    snapshot = engine.snapshot()
+    engine.write(Batch().put(b"b", b"1"), sync=False)
+    engine.write(Batch().put(b"c", b"1"), sync=False)
+    assert engine.clone().scan(b"", LAST, 9) == [(b"a", b"1")]
+    assert snapshot.scan(b"", LAST, 9) == [(b"a", b"1")]
+    engine.write(Batch().delete(b"b"), sync=True)
+    assert engine.clone().scan(b"", LAST, 9) == [(b"a", b"1"), (b"c", b"1")]
+    engine.close()
+    assert engine.clone().scan(b"", LAST, 9) == [(b"a", b"1"), (b"c", b"1")]
+
+
+def test_closed_store_opens_again_with_everything(tmp_path: Path) -> None:
+    engine = RocksEngine.open(tmp_path, create=True)
+    engine.write(rows_batch(1_000), sync=False)
+    engine.close()
+    for _ in range(3):
+        engine = RocksEngine.open(tmp_path, create=False)
+        assert engine.count(b"", LAST, 9_999) == 1_000
+        engine.close()
+
+
+ENDLESS_WRITER: Final = """
+import sys
+from itertools import count
+from pathlib import Path
+from kubebraid.shard.storage.engine import Batch
+from kubebraid.shard.storage.rocksdb import RocksEngine
+
+engine = RocksEngine.open(Path(sys.argv[1]), create=True)
+for number in count():
+    batch = Batch().put(b"left/%09d" % number, b"v" * 500).put(b"right/%09d" % number, b"v")
+    engine.write(batch, sync=True)
+    print(number, flush=True)
+"""
+
+
+def test_sigkill_loses_no_acknowledged_batch_and_splits_none(tmp_path: Path) -> None:
+    """The kill comes while a batch is being written: that one is there whole, or not at all."""
+    command = [sys.executable, "-c", ENDLESS_WRITER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        acknowledged = [int(line) for line in islice(process.stdout, 200)]
+        process.send_signal(signal.SIGKILL)
+        acknowledged += [int(line) for line in process.stdout if line.endswith("\n")]
+    assert acknowledged == list(range(len(acknowledged)))
+    engine = RocksEngine.open(tmp_path, create=False)
+    left = [key.split(b"/")[1] for key, _ in engine.scan(b"left/", b"left0", 99_999)]
+    right = [key.split(b"/")[1] for key, _ in engine.scan(b"right/", b"right0", 99_999)]
+    engine.close()
+    assert left == right == [b"%09d" % number for number in range(len(left))]
+    assert len(acknowledged) <= len(left) <= len(acknowledged) + 1

@@ -1,0 +1,63 @@
+"""Fixtures of the end-to-end suite, and the printing of logs when a test fails.
+
+Environment: KUBEBRAID_PEERS, folder of the programs built by tests/peers/build.sh;
+KUBEBRAID_REQUIRE_PEERS=1, a missing program fails instead of skips; KUBEBRAID_E2E_STORE=etcd, the
+suite runs on a real etcd, which shows that the suite itself is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.processes import Peers, Supervisor
+from tests.e2e.store import UNDER_TEST, Kind, Store
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the tails of the logs of all open processes to a failure's report."""
+    report = yield
+    if report.failed:
+        for supervisor in Supervisor.open:
+            report.sections.extend((f"tail of {name}", tail) for name, tail in supervisor.tails())
+    return report
+
+
+@pytest.fixture(scope="session")
+def peers() -> Peers:
+    """Where the foreign programs are."""
+    return Peers()
+
+
+@pytest.fixture(scope="module", params=UNDER_TEST, ids=lambda kind: str(kind.value))
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """Which store is under test."""
+    assert isinstance(request.param, Kind)
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def module_supervisor(kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]:
+    """Owner of what lives as long as one module's tests on one store."""
+    with Supervisor(tmp_path_factory.mktemp(kind.value)) as supervisor:
+        yield supervisor
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
+    """Owner of what lives as long as one test."""
+    with Supervisor(tmp_path) as supervisor:
+        yield supervisor
+
+
+@pytest.fixture(scope="module")
+def shared_store(module_supervisor: Supervisor, peers: Peers, kind: Kind) -> Store:
+    """One running store for all tests of a module."""
+    store = Store(module_supervisor, peers, kind)
+    store.start()
+    return store

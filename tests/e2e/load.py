@@ -1,0 +1,188 @@
+"""A write load on kube-apiserver that knows, for each object, what was acknowledged.
+
+Each thread owns its objects and moves each through create, update, update, delete, over and over.
+An answer of success is a promise; anything else leaves the outcome open, and the thread then reads
+the object until it learns which of the two allowed states it is in: that before, or that after.
+A third state is a lost or a foreign write, and is reported.
+"""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Final
+
+from tests.e2e.kube import Answer, Event, Json, Rest, config_map, version_of
+from tests.e2e.processes import wait_for
+
+THREADS: Final = 4
+OBJECTS_PER_THREAD: Final = 6
+PAUSE_S: Final = 0.05  # between two attempts while the store is away
+JOIN_S_MAX: Final = 60.0
+STAGES: Final = 4  # create, update, update, delete
+
+
+@dataclass
+class Slot:
+    """One object: its stage, and its version and data if it exists."""
+
+    name: str
+    stage: int = 0
+    version: int = 0
+    data: str = ""
+
+
+@dataclass
+class Writer:
+    """One thread's objects and what it was promised."""
+
+    rest: Rest
+    path: str
+    slots: list[Slot]
+    acknowledged: list[Event] = field(default_factory=list)
+    deleted: int = 0
+    open_outcomes: int = 0
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """How many writes were acknowledged."""
+        return len(self.acknowledged) + self.deleted
+
+    def run(self, stop: threading.Event) -> None:
+        """Write until told to stop, or until something was wrong."""
+        number = 0
+        while not stop.is_set() and not self.errors:
+            slot = self.slots[number % len(self.slots)]
+            number += 1
+            data = f"{slot.name} {number}"
+            answer = self._write(slot, data)
+            if answer is not None and answer.status in {200, 201}:
+                self._acknowledge(slot, data, answer)
+            elif answer is not None and answer.status < 500 and answer.status != 429:
+                # The only writer of an object knows its state: a conflict means that one was lost.
+                self.errors.append(f"stage {slot.stage} of {slot}: {answer}")
+            else:
+                self._settle(slot, data)
+
+    def _write(self, slot: Slot, data: str) -> Answer | None:
+        target = f"{self.path}/{slot.name}"
+        body = config_map(slot.name, data)
+        if slot.version:
+            body["metadata"]["resourceVersion"] = str(slot.version)
+        try:
+            if slot.stage == 0:
+                return self.rest.send("POST", self.path, body)
+            if slot.stage == STAGES - 1:
+                return self.rest.send("DELETE", target)
+            return self.rest.send("PUT", target, body)
+        except (OSError, http.client.HTTPException):
+            return None
+
+    def _acknowledge(self, slot: Slot, data: str, answer: Answer) -> None:
+        if slot.stage == STAGES - 1:
+            self.deleted += 1
+            slot.version, slot.data, slot.stage = 0, "", 0
+            return
+        kind = "MODIFIED" if slot.stage else "ADDED"
+        slot.version, slot.data = version_of(answer.json), data
+        slot.stage += 1
+        self.acknowledged.append(Event(kind, slot.name, slot.version))
+
+    def _settle(self, slot: Slot, data: str) -> None:
+        self.open_outcomes += 1
+        found = self._read(slot.name)
+        version = version_of(found) if found else 0
+        seen = found["data"]["value"] if found else ""
+        after = (0, "") if slot.stage == STAGES - 1 else (version, data)
+        if (version, seen) == (slot.version, slot.data):
+            return  # it did not happen: try the same stage again
+        if (version, seen) == after and version != slot.version:
+            slot.version, slot.data = version, seen
+            slot.stage = (slot.stage + 1) % STAGES
+            return
+        self.errors.append(f"{slot} was to become {data!r} and is now {seen!r} at {version}")
+
+    def _read(self, name: str) -> Json | None:
+        end = time.monotonic() + JOIN_S_MAX
+        while time.monotonic() < end:
+            time.sleep(PAUSE_S)
+            try:
+                answer = self.rest.send("GET", f"{self.path}/{name}")
+            except (OSError, http.client.HTTPException):
+                continue
+            if answer.status == 200:
+                return answer.json
+            if answer.status == 404:
+                return None
+        raise AssertionError(f"{name} could not be read for {JOIN_S_MAX:g} s")
+
+
+class Load:
+    """The threads; as a context it runs while the block runs."""
+
+    def __init__(self, rest: Rest, path: str, prefix: str) -> None:
+        self.writers = [
+            Writer(
+                rest,
+                path,
+                [Slot(f"{prefix}-{thread}-{number}") for number in range(OBJECTS_PER_THREAD)],
+            )
+            for thread in range(THREADS)
+        ]
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._guarded, args=(writer,), daemon=True)
+            for writer in self.writers
+        ]
+
+    def _guarded(self, writer: Writer) -> None:
+        try:
+            writer.run(self._stop)
+        except Exception as error:  # noqa: BLE001 - told by check(), in the test's own thread
+            writer.errors.append(repr(error))
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(JOIN_S_MAX)
+        assert not any(thread.is_alive() for thread in self._threads), "a writer hangs"
+        self.check()
+
+    def check(self) -> None:
+        """Nothing was wrong so far."""
+        errors = [error for writer in self.writers for error in writer.errors]
+        assert not errors, errors
+
+    def wait_for_more(self, writes: int, seconds: float) -> None:
+        """Wait until every thread has got this many more writes acknowledged."""
+        goals = [writer.count + writes for writer in self.writers]
+
+        def reached() -> bool:
+            self.check()
+            return all(
+                writer.count >= goal for writer, goal in zip(self.writers, goals, strict=True)
+            )
+
+        wait_for(f"{writes} more acknowledged writes of every thread", reached, seconds)
+
+    def acknowledged(self) -> list[Event]:
+        """Every acknowledged create and update, as a watch has to tell it."""
+        return [event for writer in self.writers for event in writer.acknowledged]
+
+    def state(self) -> dict[str, int]:
+        """What has to exist: name and version."""
+        slots = [slot for writer in self.writers for slot in writer.slots]
+        return {slot.name: slot.version for slot in slots if slot.version}
+
+    @property
+    def open_outcomes(self) -> int:
+        """How many writes were answered by an error."""
+        return sum(writer.open_outcomes for writer in self.writers)

@@ -1,0 +1,120 @@
+"""The store under test: `kubebraid serve` in a process of its own, or a real etcd in its place.
+
+A store keeps its folder and its port over restarts, so that a client that lost it finds it again.
+etcd is here for two reasons: the suite itself is checked on it (KUBEBRAID_E2E_STORE=etcd), and it
+is the twin whose answers ours are compared with (twin.py).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import time
+from enum import Enum
+from pathlib import Path
+from typing import Final
+
+from tests.e2e.etcdctl import Etcdctl
+from tests.e2e.processes import Peers, Supervisor, Timeout, free_port, listens, wait_for
+
+READY_S_MAX: Final = 15.0
+TERMINATE_S_MAX: Final = 10.0
+
+
+class Kind(Enum):
+    """What runs. The first two are one program with another server behind the client port."""
+
+    NATIVE = "native"
+    GRPCIO = "grpcio"
+    ETCD = "etcd"
+
+
+UNDER_TEST: Final = (
+    (Kind.ETCD,) if os.environ.get("KUBEBRAID_E2E_STORE") == "etcd" else (Kind.NATIVE, Kind.GRPCIO)
+)
+
+
+def kubebraid_environment() -> dict[str, str]:
+    """What a child needs to import the kubebraid that this process would import."""
+    spec = importlib.util.find_spec("kubebraid")
+    assert spec is not None, "kubebraid is not importable: install it, or set PYTHONPATH to src"
+    assert spec.origin is not None
+    paths = [str(Path(spec.origin).parents[1]), os.environ.get("PYTHONPATH", "")]
+    return {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONUNBUFFERED": "1"}
+
+
+def serve_argv(data_dir: Path, port: int, metrics_port: int, front: str) -> list[str]:
+    """The command line of a server, as an operator would type it."""
+    return [
+        sys.executable,
+        "-m",
+        "kubebraid",
+        "serve",
+        "--data-dir",
+        str(data_dir),
+        "--listen-client-urls",
+        f"http://127.0.0.1:{port}",
+        "--listen-metrics-urls",
+        f"http://127.0.0.1:{metrics_port}",
+        "--front",
+        front,
+    ]
+
+
+def etcd_argv(peers: Peers, data_dir: Path, port: int, metrics_port: int) -> list[str]:
+    """The command line of an etcd with one member."""
+    return [
+        peers.path("etcd"),
+        f"--data-dir={data_dir}",
+        f"--listen-client-urls=http://127.0.0.1:{port}",
+        f"--advertise-client-urls=http://127.0.0.1:{port}",
+        f"--listen-metrics-urls=http://127.0.0.1:{metrics_port}",
+        "--listen-peer-urls=http://127.0.0.1:0",
+    ]
+
+
+class Store:
+    """One server, its data folder and its address."""
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        peers: Peers,
+        kind: Kind,
+        name: str = "store",
+        data_dir: Path | None = None,
+    ) -> None:
+        self.kind = kind
+        self.data_dir = data_dir or supervisor.folder / f"{name}-data"
+        self.port = free_port()
+        self.metrics_port = free_port()
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.etcdctl = Etcdctl(peers, self.endpoint)
+        if kind is Kind.ETCD:
+            argv = etcd_argv(peers, self.data_dir, self.port, self.metrics_port)
+            env = {}
+        else:
+            argv = serve_argv(self.data_dir, self.port, self.metrics_port, kind.value)
+            env = kubebraid_environment()
+        self.process = supervisor.add(name, argv, env=env, cwd=supervisor.folder)
+
+    def start(self) -> float:
+        """Start it; the seconds until it answered."""
+        began = time.monotonic()
+        self.process.start()
+        wait_for(f"{self.kind.value} to be ready", self._ready, READY_S_MAX)
+        return time.monotonic() - began
+
+    def _ready(self) -> bool:
+        if not self.process.alive:
+            raise Timeout(f"the store ended with exit code {self.process.code} before it was ready")
+        return listens(self.port) and self.etcdctl.run("endpoint", "health").code == 0
+
+    def terminate(self) -> int:
+        """SIGTERM; the exit code."""
+        return self.process.terminate(TERMINATE_S_MAX)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
