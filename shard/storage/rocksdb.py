@@ -48,7 +48,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BLOCK_CACHE_BYTES: Final = 256 << 20  # the newest rows of a large cluster; the rest is page cache
-WRITE_BUFFER_BYTES: Final = 64 << 20  # also bounds the log that an open replays: about a second
+# Bounds the log that an open replays to about a second. RocksDB keeps as much in reserve: after a
+# full device it takes writes again by itself only once more than this is free.
+WRITE_BUFFER_BYTES: Final = 64 << 20
 OPEN_FILES_MAX: Final = 512  # below the usual limit of 1,024 descriptors, sockets included
 SLICE_ROWS: Final = 1_024  # a slice is read without letting another thread run: about 0.5 ms
 FAST_ROWS_MIN: Final = 16  # below, verifying the end costs more than the fast iterator saves
@@ -334,11 +336,11 @@ class RocksEngine:
 
     @_classified
     def close(self) -> None:
+        """Release everything; only then raise what RocksDB met, for instance a full device."""
         with self._changing:
             db, self._db = self._db, None
             # RocksDB keeps its lock file until the last snapshot and cursor is gone.
             for taken in list(self._snapshots):
                 taken.close()
-            if db is None:
-                return
-            db.close()
+            if db is not None:
+                db.close()

@@ -44,6 +44,7 @@ class Writer:
     acknowledged: list[Event] = field(default_factory=list)
     deleted: int = 0
     open_outcomes: int = 0
+    sending: bool = False
     errors: list[str] = field(default_factory=list)
 
     @property
@@ -58,7 +59,9 @@ class Writer:
             slot = self.slots[number % len(self.slots)]
             number += 1
             data = f"{slot.name} {number}"
+            self.sending = True
             answer = self._write(slot, data)
+            self.sending = False
             if answer is not None and answer.status in {200, 201}:
                 self._acknowledge(slot, data, answer)
             elif answer is not None and answer.status < 500 and answer.status != 429:
@@ -172,6 +175,10 @@ class Load:
             )
 
         wait_for(f"{writes} more acknowledged writes of every thread", reached, seconds)
+
+    def wait_until_under_way(self) -> None:
+        """Wait for a moment at which every thread waits for an answer."""
+        wait_for("a busy moment", lambda: all(w.sending for w in self.writers), JOIN_S_MAX)
 
     def acknowledged(self) -> list[Event]:
         """Every acknowledged create and update, as a watch has to tell it."""

@@ -90,7 +90,10 @@ class EtcdWorld:
         ]  # fmt: skip
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        self._channel = grpc.insecure_channel(f"127.0.0.1:{self._client}")
+        # A pool of its own: the connection to a killed predecessor must not be found in it.
+        self._channel = grpc.insecure_channel(
+            f"127.0.0.1:{self._client}", options=[("grpc.use_local_subchannel_pool", 1)]
+        )
         request = rpc_pb2.RangeRequest(key=b"ready")
         self._unary("KV.Range")(request, timeout=START_TIMEOUT_S, wait_for_ready=True)
 
