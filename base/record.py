@@ -29,12 +29,17 @@ class Row(NamedTuple):
 
 
 class Event(NamedTuple):
-    """One key's change in one revision. `raw` and `previous` are serialized KeyValues."""
+    """One key's change in one revision. `raw` and `previous` are serialized KeyValues.
+
+    `sub` is the change's place among all of its revision (etcd's sub revision), so that what
+    several tablets hold of one transaction can be shown in the order of its operations.
+    """
 
     key: bytes
     deleted: bool
     raw: bytes
     previous: bytes | None
+    sub: int = 0
 
 
 class Commit(NamedTuple):
@@ -42,3 +47,11 @@ class Commit(NamedTuple):
 
     revision: Revision
     events: tuple[Event, ...]
+
+    def joined(self, events: tuple[Event, ...]) -> Commit:
+        """This commit with what another tablet holds of the same revision."""
+        return Commit(self.revision, tuple(sorted(self.events + events, key=_sub)))
+
+
+def _sub(event: Event) -> int:
+    return event.sub

@@ -121,7 +121,7 @@ def join(commits: Iterable[Commit]) -> list[Commit]:
     joined: list[Commit] = []
     for commit in commits:
         if joined and joined[-1].revision == commit.revision:
-            joined[-1] = Commit(commit.revision, joined[-1].events + commit.events)
+            joined[-1] = joined[-1].joined(commit.events)
         else:
             joined.append(commit)
     return joined

@@ -140,7 +140,8 @@ class Evaluation:
     # -- operations ----------------------------------------------------------------------------
 
     def _change(self, key: bytes, new: DraftRow | None, old: AnyRow | None) -> None:
-        self.changes.append(Change(self.writes, self._tablet_of(key), key, new, old))
+        sub = self.changes[-1].sub + 1 if self._dirty else 0
+        self.changes.append(Change(self.writes, sub, self._tablet_of(key), key, new, old))
         self._view.overlay[key] = new
         self.bytes += len(key) + (len(new.value) if new is not None else 0)
         self._dirty = True

@@ -69,7 +69,7 @@ class Compactor:
         batch = Batch()
         for stored, value in rows:
             revision = keycodec.log_revision(stored)
-            for key, deleted in keycodec.unpack_changes(value):
+            for key, deleted, _ in keycodec.unpack_changes(value):
                 self._remove_before(batch, key, revision, deleted)
             batch.delete(stored)
         self._engine.write(batch, sync=False)

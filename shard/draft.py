@@ -63,9 +63,12 @@ def value_in(row: AnyRow) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One key changed by write number `index`; `new` None is a deletion."""
+    """One key changed by write number `index`; `new` None is a deletion.
+
+    `sub`: its place among the changes of that write, whatever their tablets."""
 
     index: int
+    sub: int
     tablet: TabletId
     key: bytes
     new: DraftRow | None

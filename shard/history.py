@@ -42,7 +42,7 @@ def read_log(reader: Reader, call: LogCall, floor: Revision) -> LogReply | Reque
             return LogReply(_matching(commits), revision - 1)
         events = _events(reader, revision, value, call.span)
         if commits and commits[-1].revision == revision:
-            commits[-1] = Commit(revision, commits[-1].events + events)
+            commits[-1] = commits[-1].joined(events)
         else:
             commits.append(Commit(revision, events))
     return LogReply(_matching(commits), call.upto)
@@ -67,17 +67,17 @@ def _rows(reader: Reader, tablet: TabletId, call: LogCall) -> Iterator[tuple[Rev
 
 def _events(reader: Reader, revision: Revision, value: bytes, span: KeyRange) -> tuple[Event, ...]:
     return tuple(
-        _event(reader, revision, key, deleted)
-        for key, deleted in keycodec.unpack_changes(value)
+        _event(reader, revision, key, deleted, sub)
+        for key, deleted, sub in keycodec.unpack_changes(value)
         if span.contains(key)
     )
 
 
-def _event(reader: Reader, revision: Revision, key: bytes, deleted: bool) -> Event:
+def _event(reader: Reader, revision: Revision, key: bytes, deleted: bool, sub: int) -> Event:
     old = mvcc.before(reader, key, revision)
     previous = None if old is None else old.raw
     if deleted:
-        return Event(key, True, tombstone(key, revision), previous)
+        return Event(key, True, tombstone(key, revision), previous, sub)
     row = mvcc.version(reader, key, revision)
     assert row is not None, f"the version of {key!r} at {revision} is above the floor"
-    return Event(key, False, row.raw, previous)
+    return Event(key, False, row.raw, previous, sub)

@@ -38,6 +38,7 @@ _LOG: Final = struct.Struct(">cIQ")
 _TABLET: Final = struct.Struct(">cI")
 _LEASE: Final = struct.Struct(">cQ")
 _ROW: Final = struct.Struct(">QQQQ")
+_CHANGE: Final = struct.Struct(">BII")
 _MAX: Final = (1 << 64) - 1
 
 ROW_HEADER_BYTES: Final = _ROW.size
@@ -136,19 +137,19 @@ def row_revision(value: bytes) -> Revision:
     return int.from_bytes(value[:8], "big")
 
 
-def pack_changes(changes: Sequence[tuple[bytes, bool]]) -> bytes:
-    """The value of an l row: (key, deleted) in the order of the operations."""
+def pack_changes(changes: Sequence[tuple[bytes, bool, int]]) -> bytes:
+    """The value of an l row: (key, deleted, sub revision) in the order of the operations."""
     assert changes, "a revision without changes has no log row"
-    return b"".join([struct.pack(">BI", deleted, len(key)) + key for key, deleted in changes])
+    return b"".join([_CHANGE.pack(deleted, sub, len(key)) + key for key, deleted, sub in changes])
 
 
-def unpack_changes(value: bytes) -> list[tuple[bytes, bool]]:
+def unpack_changes(value: bytes) -> list[tuple[bytes, bool, int]]:
     changes = []
     at = 0
     while at < len(value):
-        deleted, size = struct.unpack_from(">BI", value, at)
-        at += 5
-        changes.append((value[at : at + size], bool(deleted)))
+        deleted, sub, size = _CHANGE.unpack_from(value, at)
+        at += _CHANGE.size
+        changes.append((value[at : at + size], bool(deleted), sub))
         at += size
     assert at == len(value), "a log row ends with its last key"
     return changes

@@ -59,7 +59,7 @@ def seal(
     commits = _commits(evaluation.changes, first)
     for tablet, of_tablet in commits.items():
         for commit in of_tablet:
-            changed = [(event.key, event.deleted) for event in commit.events]
+            changed = [(event.key, event.deleted, event.sub) for event in commit.events]
             batch.put(keycodec.log(tablet, commit.revision), keycodec.pack_changes(changed))
     advanced = {
         tablet: fencing.advance(fences[tablet], oepochs[tablet], first + index)
@@ -103,8 +103,8 @@ def _commits(changes: Sequence[Change], first: Revision) -> dict[TabletId, list[
 def _event(change: Change, revision: Revision) -> Event:
     previous = change.old.raw if change.old is not None else None
     if change.new is None:
-        return Event(change.key, True, tombstone(change.key, revision), previous)
-    return Event(change.key, False, change.new.raw, previous)
+        return Event(change.key, True, tombstone(change.key, revision), previous, change.sub)
+    return Event(change.key, False, change.new.raw, previous, change.sub)
 
 
 def _write_leases(batch: Batch, evaluation: Evaluation) -> None:
