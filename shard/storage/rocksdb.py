@@ -227,7 +227,8 @@ class RocksEngine:
         self._snapshots: set[RocksSnapshot] = set()
         self._synced, self._unsynced = rocksdict.WriteOptions(), rocksdict.WriteOptions()
         self._synced.sync = True
-        # A write lets other threads run; without the lock `close` could come in the middle.
+        # `close` may come from another thread: never in the middle of a write, nor between the
+        # making of a snapshot and its entry in the set, where it would keep the store locked.
         self._changing = Lock()
 
     @classmethod
@@ -310,10 +311,11 @@ class RocksEngine:
 
     @_classified
     def snapshot(self) -> RocksSnapshot:
-        db = self._open_db()
-        # No write can come between the two: there is one thread. So they read one state.
-        taken = RocksSnapshot(self, db.snapshot(), db.iter())
-        self._snapshots.add(taken)
+        with self._changing:
+            db = self._open_db()
+            # No write can come between the two: there is one thread. So they read one state.
+            taken = RocksSnapshot(self, db.snapshot(), db.iter())
+            self._snapshots.add(taken)
         return taken
 
     @_classified

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import pytest
 import rocksdict
@@ -306,6 +306,27 @@ def test_store_in_the_place_of_a_file_is_an_engine_error(tmp_path: Path) -> None
     (tmp_path / "file").touch()
     with pytest.raises(EngineError):
         RocksEngine.open(tmp_path / "file", create=True)
+
+
+class RecordingDb:
+    """Stands where rocksdict does; a kill cannot tell a synced write from one in the page cache."""
+
+    def __init__(self) -> None:
+        self.syncs: list[bool] = []
+
+    def write(self, rows: rocksdict.WriteBatch, options: rocksdict.WriteOptions) -> None:
+        assert len(rows) == 1
+        self.syncs.append(options.sync)
+
+    def close(self) -> None: ...
+
+
+def test_write_asks_for_a_sync_exactly_when_its_caller_does() -> None:
+    db = RecordingDb()
+    engine = RocksEngine(cast("rocksdict.Rdict", db))
+    for sync in (True, False, True):
+        engine.write(Batch().put(b"a", b"1"), sync=sync)
+    assert db.syncs == [True, False, True]
 
 
 # --- threads and tombstones -----------------------------------------------------------------------
