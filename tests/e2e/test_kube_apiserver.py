@@ -174,7 +174,10 @@ def test_kubectl_creates_builtin_kinds_and_reads_them_back(cluster: Cluster) -> 
         },
     )
     kinds = "deployment,pod,service,secret,serviceaccount,lease,event,role"
-    assert cluster.kubectl.names(kinds, "-n", "story") == [
+    found = cluster.kubectl.names(kinds, "-n", "story")
+    # kube-apiserver may tell an event of its own: its loop that repairs addresses follows services
+    # and addresses by two watches, and a service that overtakes its address looks broken to it.
+    assert [name for name in found if not name.startswith("event/service.")] == [
         "deployment.apps/deployment",
         "pod/pod",
         "service/service",
@@ -186,7 +189,10 @@ def test_kubectl_creates_builtin_kinds_and_reads_them_back(cluster: Cluster) -> 
     ]
     assert cluster.kubectl.names("nodes") == ["node/node"]
     service = json.loads(cluster.kubectl.ok("get", "service/service", "-n", "story", "-o", "json"))
-    assert service["spec"]["clusterIP"].startswith("10.0.0.")
+    address = service["spec"]["clusterIP"]
+    assert address.startswith("10.0.0.")
+    allocated = cluster.rest.get(f"/apis/networking.k8s.io/v1/ipaddresses/{address}")
+    assert allocated["spec"]["parentRef"]["name"] == "service"
     secret = cluster.rest.get(f"{STORY}/secrets/secret")
     assert base64.b64decode(secret["data"]["password"]) == b"open sesame"
 
