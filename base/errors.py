@@ -104,6 +104,10 @@ LEASE_NOT_FOUND: Final = RequestRefused(Code.NOT_FOUND, "etcdserver: requested l
 LEASE_EXISTS: Final = RequestRefused(Code.FAILED_PRECONDITION, "etcdserver: lease already exists")
 LEASE_TTL_TOO_LARGE: Final = RequestRefused(Code.OUT_OF_RANGE, "etcdserver: too large lease TTL")
 TOO_MANY_REQUESTS: Final = RequestRefused(Code.RESOURCE_EXHAUSTED, "etcdserver: too many requests")
+NO_SPACE: Final = RequestRefused(
+    Code.RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded"
+)
+CORRUPT: Final = RequestRefused(Code.DATA_LOSS, "etcdserver: corrupt cluster")
 TIMED_OUT: Final = RequestRefused(Code.UNAVAILABLE, "etcdserver: request timed out")
 STOPPED: Final = RequestRefused(Code.UNAVAILABLE, "etcdserver: server stopped")
 

@@ -20,10 +20,13 @@ LEASE_TTL_S_MIN: Final = 2  # etcd: the minimum a one-member cluster grants (ele
 BATCH_WRITES_MAX: Final = 4_096  # a group commit stays near 10 ms of evaluation
 BATCH_BYTES_MAX: Final = 32 * 1024 * 1024  # bounds the memory of one engine batch
 WRITE_QUEUE_MAX: Final = 16_384  # beyond it: too many requests, as etcd's apply gap
-DELETE_RANGE_KEYS_MAX: Final = 1_000_000  # one revision must fit one engine batch
+WRITE_QUEUE_BYTES_MAX: Final = 256 * 1024 * 1024  # ... and beyond that much of payload
 
 # -- reads --
 SCAN_SLICE_ROWS: Final = 512  # about 1 ms of interpreter: a list never delays writes longer
+SCAN_FIRST_ROWS: Final = 64  # the first slice, before it is known how large the rows are
+SCAN_SLICE_BYTES: Final = 2 * 1024 * 1024  # what a slice should hold of keys and values
+READ_SLICES_PER_TURN: Final = 16  # of all running reads together: bounds a turn
 STREAM_CHUNK_BYTES: Final = 1024 * 1024  # a RangeStream chunk, before the next is begun
 READ_WAIT_MS_MAX: Final = 5_000  # a read that waits longer for a watermark gives up
 COUNT_CACHE_ENTRIES: Final = 1_024  # remembered totals of pages, one per open listing
@@ -34,16 +37,19 @@ WATCH_EVENTS_MAX: Final = 1_000  # events in one response, but never splitting a
 WATCH_BYTES_MAX: Final = 2 * 1024 * 1024  # bytes of events in one response, likewise
 WATCHES_PER_STREAM_MAX: Final = 100_000  # an apiserver uses one stream per resource client
 LOG_SLICE_REVISIONS: Final = 512  # history read for one catching-up watcher per turn
-WATCH_LAG_MS_MAX: Final = 60_000  # a slow client's position is checked at least this often
+LOG_SLICE_BYTES: Final = 2 * 1024 * 1024  # ... and its bytes, but at least one revision
 PROGRESS_INTERVAL_MS: Final = 600_000  # etcd --watch-progress-notify-interval: 10 min
 
 # -- background --
 COMPACT_SLICE_REVISIONS: Final = 256  # history removed per turn of the loop
+LEASE_RETRY_MS: Final = 1_000  # a revoke that was refused (full queue) is tried again
 LEASE_EXPIRIES_PER_TURN: Final = 64  # etcd revokes at most 1000 a second per member
 DRAIN_GRACE_S: Final = 5.0  # SIGTERM: how long open calls may finish
 
 assert BATCH_WRITES_MAX >= TXN_OPS_MAX
 assert WRITE_QUEUE_MAX >= BATCH_WRITES_MAX, "a full queue must be able to fill a batch"
 assert BATCH_BYTES_MAX >= MESSAGE_BYTES_MAX, "the largest request must fit a batch"
+assert WRITE_QUEUE_BYTES_MAX >= BATCH_BYTES_MAX, "... of large requests, too"
+assert SCAN_FIRST_ROWS <= SCAN_SLICE_ROWS
 assert WATCH_BYTES_MAX >= REQUEST_BYTES_MAX, "one transaction must fit, or no watch could advance"
 assert LOG_SLICE_REVISIONS <= WATCH_EVENTS_MAX

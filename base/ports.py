@@ -31,6 +31,7 @@ from typing import Final, NamedTuple, Protocol
 
 from .errors import RequestRefused
 from .keyspace import KeyRange
+from .limits import LOG_SLICE_BYTES
 from .record import Commit, Row
 from .revision import Epoch, Revision, TabletId
 from .tabletmap import TabletMap
@@ -82,6 +83,17 @@ class SequencerPort(Protocol):
 # -- coordinator -------------------------------------------------------------------------------
 
 
+class Alarm(NamedTuple):
+    """etcd's AlarmMember: who raised it, and its kind (ALARM_...)."""
+
+    member: int
+    kind: int
+
+
+ALARM_NOSPACE: Final = 1  # AlarmType.NOSPACE: writes that need space are refused
+ALARM_CORRUPT: Final = 2  # AlarmType.CORRUPT: everything that touches keys is refused
+
+
 class CoordinatorPort(Protocol):
     """The slow state: map and compaction floor."""
 
@@ -89,6 +101,12 @@ class CoordinatorPort(Protocol):
 
     def compact_revision(self) -> Revision:
         """The floor: reads below it are refused; -1 if nothing was ever compacted."""
+
+    def alarms(self) -> frozenset[Alarm]:
+        """The alarms that are raised."""
+
+    def set_alarm(self, alarm: Alarm, raised: bool, done: Callable[[bool], None]) -> None:
+        """Raise or disarm one, durably; `done` is told whether it was raised before."""
 
     def compact(self, revision: Revision, done: Callable[[RequestRefused | None], None]) -> None:
         """Raise the floor durably. The caller has checked it against a sample."""
@@ -162,6 +180,7 @@ class LogCall(NamedTuple):
     first: Revision
     upto: Revision
     limit: int
+    bytes_max: int = LOG_SLICE_BYTES
 
 
 class LogReply(NamedTuple):
@@ -198,6 +217,22 @@ class ShardStatus:
     leases: int
 
 
+class DumpSink(Protocol):
+    """Who receives a shard's stored pairs."""
+
+    def begin(self, payload: int, records: int) -> None:
+        """How many bytes of keys and values, and how many pairs, will come."""
+
+    def ready(self) -> bool:
+        """Whether the next pairs can be taken now."""
+
+    def take(self, pairs: Sequence[tuple[bytes, bytes]]) -> bool:
+        """Some pairs; False if nobody waits any more."""
+
+    def end(self) -> None:
+        """That was all."""
+
+
 class OwnerPort(Protocol):
     """A shard, as a router uses it."""
 
@@ -215,6 +250,17 @@ class OwnerPort(Protocol):
 
     def compact(self, floor: Revision, done: Callable[[], None] | None) -> None:
         """Remove history below `floor` in the background; `done` when it is gone."""
+
+    def hash_versions(
+        self, floor: Revision, revision: Revision, done: Callable[[int], None]
+    ) -> None:
+        """A sum over what reads in [floor, revision] can see; shards add up modulo 2**32."""
+
+    def dump(self, sink: DumpSink) -> None:
+        """Everything stored, as of now, at the sink's pace."""
+
+    def defragment(self, done: Callable[[], None]) -> None:
+        """Give space of removed rows back; the shard goes on serving meanwhile."""
 
     def lease_info(self, lease: int) -> tuple[int, int, tuple[bytes, ...]] | None:
         """(granted TTL s, remaining TTL s, keys) of a live lease."""

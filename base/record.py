@@ -33,6 +33,7 @@ class Event(NamedTuple):
 
     `sub` is the change's place among all of its revision (etcd's sub revision), so that what
     several tablets hold of one transaction can be shown in the order of its operations.
+    `previous` and its revision `before` are of the version that stood before the whole revision.
     """
 
     key: bytes
@@ -40,6 +41,7 @@ class Event(NamedTuple):
     raw: bytes
     previous: bytes | None
     sub: int = 0
+    before: Revision = 0
 
 
 class Commit(NamedTuple):

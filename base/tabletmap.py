@@ -27,7 +27,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import chain, count, pairwise
 
 from .keyspace import EVERYTHING, KeyRange, prefix_end
 from .revision import Epoch, TabletId
@@ -104,15 +104,26 @@ def layout(prefixes: Sequence[bytes], shard: str = "shard-0") -> TabletMap:
     starts: list[bytes] = sorted(borders)
     ends: list[bytes | None] = [*starts[1:], None]
     owners = [_innermost(spans, start) for start in starts]
-    tablets: list[Tablet] = []
-    names: dict[str, int] = {}
-    for start, end, owner in zip(starts, ends, owners, strict=True):
-        base = "default" if owner is None else _name(owner)
-        number = names.get(base, 0)
-        names[base] = number + 1
-        name = base if owner is not None and number == 0 else f"{base}-{number}"
-        tablets.append(Tablet(len(tablets) + 1, name, KeyRange(start, end), shard, 1))
+    names = _names(owners)
+    tablets = [
+        Tablet(number, name, KeyRange(start, end), shard, 1)
+        for number, (start, end, name) in enumerate(zip(starts, ends, names, strict=True), start=1)
+    ]
     return TabletMap(1, tuple(tablets))
+
+
+def _names(owners: Sequence[bytes | None]) -> list[str]:
+    """A name for each range: its prefix, or default; numbered where that is taken or several."""
+    taken: set[str] = set()
+    names: list[str] = []
+    for owner in owners:
+        base = "default" if owner is None else _name(owner)
+        first = () if owner is None else (base,)
+        numbered = (f"{base}-{number}" for number in count(len(first)))
+        name = next(name for name in chain(first, numbered) if name not in taken)
+        taken.add(name)
+        names.append(name)
+    return names
 
 
 def _innermost(spans: Sequence[tuple[bytes, KeyRange]], key: bytes) -> bytes | None:

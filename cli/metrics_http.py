@@ -11,6 +11,7 @@ Tested in tests/e2e/test_serve_command.py.
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
@@ -27,6 +28,10 @@ from .node import Node
 HEALTH_WAIT_S: Final = 2.0  # kube-apiserver's own health check of its store waits as long
 
 
+class _ServerV6(ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+
+
 class MetricsServer:
     """One metrics URL."""
 
@@ -35,8 +40,9 @@ class MetricsServer:
         assert parts.hostname is not None
         assert parts.port is not None
         handler = type("Handler", (_Handler,), {"node": node, "registry": _registry(node)})
+        kind = _ServerV6 if ":" in parts.hostname else ThreadingHTTPServer
         try:
-            self._server = ThreadingHTTPServer((parts.hostname, parts.port), handler)
+            self._server = kind((parts.hostname, parts.port), handler)
         except OSError as error:
             raise AddressInUse(f"cannot listen on {url}: {error.strerror}") from error
         self._server.daemon_threads = True

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final
 
-from kubebraid.base.limits import PROGRESS_INTERVAL_MS
+from kubebraid.base.limits import PROGRESS_INTERVAL_MS, REQUEST_BYTES_MAX, TXN_OPS_MAX
 from kubebraid.base.loop import Loop
 from kubebraid.base.seams import Clock, Random
 from kubebraid.base.tabletmap import TabletMap
@@ -31,7 +32,7 @@ from kubebraid.router.core import Router
 from kubebraid.shard import keycodec
 from kubebraid.shard.owner import Owner
 from kubebraid.shard.ownership import Ownership, adopt
-from kubebraid.shard.storage.engine import Batch, Engine
+from kubebraid.shard.storage.engine import Batch, Engine, EngineError
 
 SHARD: Final = "shard-0"
 
@@ -57,20 +58,31 @@ class NodeOptions:
     name: str = "default"
     client_urls: tuple[str, ...] = ()
     progress_interval_ms: int = PROGRESS_INTERVAL_MS
+    quota_bytes: int = 0
+    request_bytes_max: int = REQUEST_BYTES_MAX
+    txn_ops_max: int = TXN_OPS_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class Seams:
+    """What a node gets from its process. `executor` runs what blocks (defragment); without one it
+    runs on the loop."""
+
+    clock: Clock
+    random: Random
+    on_fatal: Callable[[BaseException], None]
+    executor: Executor | None = None
 
 
 class Node:
     """The roles of one process. `deliver` and `loop.stop` may be called from any thread."""
 
     def __init__(
-        self,
-        engine: Engine,
-        first_map: TabletMap,
-        options: NodeOptions,
-        clock: Clock,
-        random: Random,
-        on_fatal: Callable[[BaseException], None],
+        self, engine: Engine, first_map: TabletMap, options: NodeOptions, seams: Seams
     ) -> None:
+        clock, random, on_fatal = seams.clock, seams.random, seams.on_fatal
+        self._executor = seams.executor
+        self._on_fatal = on_fatal
         self.engine = engine
         self.coordinator = Coordinator(EngineCell(engine), first_map)
         tablets = self.coordinator.tablet_map()
@@ -81,7 +93,7 @@ class Node:
         owned = Ownership(
             SHARD, self.coordinator.cepoch, tablets, fences, self.coordinator.compact_revision
         )
-        self.owner = Owner(engine, owned, self.sequencer, clock, on_fatal)
+        self.owner = Owner(engine, owned, self.sequencer, clock, on_fatal, self._background)
         context = Context(
             owners={SHARD: self.owner},
             sequencer=self.sequencer,
@@ -93,10 +105,30 @@ class Node:
             name=options.name,
             client_urls=options.client_urls,
             progress_interval_ms=options.progress_interval_ms,
+            quota_bytes=options.quota_bytes,
+            request_bytes_max=options.request_bytes_max,
+            txn_ops_max=options.txn_ops_max,
         )
         self.router = Router(context, self.sequencer.sample())
         self.loop = Loop(clock, on_fatal)
         self.loop.attach((self.router, self.owner))
+
+    def _background(self, work: Callable[[], None], done: Callable[[], None]) -> None:
+        """Blocking work elsewhere; `done` on the loop."""
+        if self._executor is None:
+            work()
+            self.loop.post(done)
+            return
+
+        def run() -> None:
+            try:
+                work()
+            except EngineError as error:
+                self._on_fatal(error)
+            else:
+                self.loop.post(done)
+
+        self._executor.submit(run)
 
     def deliver(self, edge: Edge, events: Iterable[EdgeEvent]) -> None:
         """What a front calls: the events run on the loop's thread."""

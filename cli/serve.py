@@ -19,6 +19,7 @@ import socket
 import sys
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -34,7 +35,7 @@ from kubebraid.shard.storage.engine import Engine, EngineError
 from kubebraid.shard.storage.memory import MemoryEngine
 
 from .metrics_http import MetricsServer
-from .node import Node, NodeOptions
+from .node import Node, NodeOptions, Seams
 from .serve_config import BadFlags, ServeConfig, parse_serve
 
 EXIT_FAILED: Final = 1
@@ -109,7 +110,9 @@ class Server:
             client_urls=config.client_urls,
             progress_interval_ms=config.progress_interval_ms,
         )
-        node = Node(engine, config.first_map, options, SystemClock(), SystemRandom(), self._die)
+        executor = ThreadPoolExecutor(1, thread_name_prefix="kubebraid-background")
+        seams = Seams(SystemClock(), SystemRandom(), self._die, executor)
+        node = Node(engine, config.first_map, options, seams)
         self._node = node
         fronts = [make_front(config.front, url, node.deliver) for url in config.client_urls]
         metrics = [MetricsServer(url, node) for url in config.metrics_urls]
@@ -133,6 +136,7 @@ class Server:
                 server.stop()
             node.loop.stop()
             thread.join()
+            executor.shutdown(cancel_futures=True)
         if self._fatal is not None:
             raise self._fatal
         return 0
@@ -158,7 +162,9 @@ class Server:
     async def _drain(self, node: Node, fronts: Sequence[Front]) -> None:
         """Streams end, accepted calls are answered, listeners close."""
         node.loop.post(node.router.drain)
-        await asyncio.gather(*(front.stop(DRAIN_GRACE_S) for front in fronts))
+        # After a fatal error nobody answers any more: waiting would only keep clients waiting.
+        grace_s = DRAIN_GRACE_S if self._fatal is None else 0.0
+        await asyncio.gather(*(front.stop(grace_s) for front in fronts))
 
     def _die(self, error: BaseException) -> None:
         """Called on the loop's thread: the process must not go on serving."""

@@ -14,14 +14,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
+from kubebraid.base.ports import Alarm
 from kubebraid.base.revision import Revision, TabletId
 from kubebraid.base.tabletmap import TabletMap
 
 from . import state as codec
 from .sequencer import Sequencer
 from .state import State
-from .transition import Command, RaiseFloor, TakeReign, apply
+from .transition import Command, RaiseFloor, SetAlarm, TakeReign, apply
 
 
 class StateStore(Protocol):
@@ -60,8 +62,20 @@ class Coordinator:
     def compact_revision(self) -> Revision:
         return self._state.compact_revision
 
+    def alarms(self) -> frozenset[Alarm]:
+        return self._state.alarms
+
+    def set_alarm(self, alarm: Alarm, raised: bool, done: Callable[[bool], None]) -> None:
+        was_raised = alarm in self._state.alarms
+        if was_raised is not raised:
+            self._change(SetAlarm(alarm, raised))
+        done(was_raised)
+
     def compact(self, revision: Revision, done: Callable[[RequestRefused | None], None]) -> None:
-        assert revision > self._state.compact_revision, "the router refuses what is compacted"
+        # Here, where the floor is raised: two compactions may have been checked against one floor.
+        if revision <= self._state.compact_revision:
+            done(errors.COMPACTED)
+            return
         self._change(RaiseFloor(revision))
         done(None)
 

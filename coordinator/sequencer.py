@@ -66,6 +66,7 @@ class Sequencer:
         done(reply)
 
     def _allocate(self, request: AllocRequest) -> AllocReply:
+        assert request.ends or request.cepoch == self._cepoch, "what could be refused by name"
         refused = tuple(
             tablet
             for tablet, oepoch, _ in request.ends
@@ -74,8 +75,9 @@ class Sequencer:
         if refused:
             return AllocReply(0, self.sample(), refused)
         first = self._revision + 1
-        assert request.writes >= 0
-        assert all(-1 <= index < request.writes for _, _, index in request.ends)
+        assert all(index >= -1 for _, _, index in request.ends)
+        highest = max((index for _, _, index in request.ends), default=-1)
+        assert highest == request.writes - 1, "each revision belongs to a tablet"
         for tablet, _, index in request.ends:
             if index >= 0:
                 assert self._last[tablet] < first, "a tablet's revisions grow"

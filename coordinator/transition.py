@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TypeAlias, assert_never
 
+from kubebraid.base.ports import Alarm
 from kubebraid.base.revision import Revision
 from kubebraid.base.tabletmap import with_new_epochs
 
@@ -35,7 +36,15 @@ class RaiseFloor:
     revision: Revision
 
 
-Command: TypeAlias = TakeReign | RaiseFloor
+@dataclass(frozen=True, slots=True)
+class SetAlarm:
+    """Raise or disarm an alarm."""
+
+    alarm: Alarm
+    raised: bool
+
+
+Command: TypeAlias = TakeReign | RaiseFloor | SetAlarm
 
 
 def apply(state: State, command: Command) -> State:
@@ -45,6 +54,9 @@ def apply(state: State, command: Command) -> State:
             after = replace(state, cepoch=state.cepoch + 1, tablets=with_new_epochs(state.tablets))
         case RaiseFloor(revision):
             after = replace(state, compact_revision=max(state.compact_revision, revision))
+        case SetAlarm(alarm, raised):
+            alarms = state.alarms | {alarm} if raised else state.alarms - {alarm}
+            after = replace(state, alarms=alarms)
         case _:
             assert_never(command)
     assert after.cepoch >= state.cepoch

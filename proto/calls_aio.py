@@ -63,7 +63,12 @@ class AioCall:
         assert self.written_bytes <= self.sent_bytes, (self.written_bytes, self.sent_bytes)
         if not self.above or self.pending_bytes() >= STREAM_LOW_WATER_BYTES:
             return False
+        # Cleared before pending is read again: the other thread marks after it has added, so
+        # either it sees the cleared mark and sets it, or we see what it added.
         self.above = False
+        if self.pending_bytes() >= STREAM_HIGH_WATER_BYTES:
+            self.above = True
+            return False
         return True
 
 

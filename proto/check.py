@@ -3,19 +3,20 @@
 What it is: the checks etcd's API layer makes before a request reaches the store. What it is not:
 checks that need state (leases, revisions): those are the owner's.
 
-Invariant: a request that passes is decodable by `convert` and has no two writes of one key in one
-branch.
+Invariants: a request that passes is decodable by `convert`; it has no two puts of one key, and no
+put of a key that a delete beside or above it names. As in etcd a nested delete may follow a nested
+put, and a delete "from the key on" is not looked at, so one revision can change a key twice.
 
 Source: etcd server/etcdserver/api/v3rpc/key.go. Tested in tests/unit/proto/test_check.py.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 
 from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
-from kubebraid.base.keyspace import KeyRange, from_etcd
 from kubebraid.base.limits import TXN_OPS_MAX
 
 from .convert import range_op
@@ -99,18 +100,41 @@ def _check_op(op: rpc_pb2.RequestOp, ops_max: int) -> RequestRefused | None:
             return errors.KEY_NOT_FOUND
 
 
+class _Spans:
+    """A set of keys made of ranges: sorted, joined where they meet."""
+
+    def __init__(self) -> None:
+        self._starts: list[bytes] = []
+        self._ends: list[bytes] = []
+
+    def add(self, start: bytes, end: bytes) -> None:
+        assert start < end, (start, end)
+        first = bisect_left(self._ends, start)
+        behind = bisect_right(self._starts, end)
+        if first < behind:
+            start = min(start, self._starts[first])
+            end = max(end, self._ends[behind - 1])
+        self._starts[first:behind] = [start]
+        self._ends[first:behind] = [end]
+
+    def __contains__(self, key: bytes) -> bool:
+        at = bisect_right(self._starts, key) - 1
+        return at >= 0 and key < self._ends[at]
+
+    def update(self, other: _Spans) -> None:
+        for start, end in zip(other._starts, other._ends, strict=True):
+            self.add(start, end)
+
+
 class _Writes:
     """The keys that a branch puts and the ranges that it deletes."""
 
     def __init__(self) -> None:
         self.puts: set[bytes] = set()
-        self.deletes: list[KeyRange] = []
+        self.deletes = _Spans()
 
     def clashes(self, key: bytes) -> bool:
-        return key in self.puts or self.deleted(key)
-
-    def deleted(self, key: bytes) -> bool:
-        return any(span.contains(key) for span in self.deletes)
+        return key in self.puts or key in self.deletes
 
 
 def _writes(ops: Iterable[rpc_pb2.RequestOp]) -> _Writes | RequestRefused:
@@ -123,9 +147,10 @@ def _writes(ops: Iterable[rpc_pb2.RequestOp]) -> _Writes | RequestRefused:
     for op in ops:
         if op.WhichOneof("request") == "request_delete_range":
             request = op.request_delete_range
-            span = from_etcd(request.key, request.range_end)
-            if span is not None:
-                found.deletes.append(span)
+            # etcd takes the range end literally here: "from the key on" (\\0) holds no key.
+            end = request.range_end or request.key + b"\x00"
+            if request.key < end:
+                found.deletes.add(request.key, end)
     for op in ops:
         if op.WhichOneof("request") == "request_txn":
             refused = _absorb_nested(found, op.request_txn)
@@ -149,8 +174,9 @@ def _absorb_nested(found: _Writes, txn: rpc_pb2.TxnRequest) -> RequestRefused | 
     before = set(found.puts)
     found.puts |= then.puts
     for key in other.puts:
-        if key in before or found.deleted(key):
+        if key in before or key in found.deletes:
             return errors.DUPLICATE_KEY
     found.puts |= other.puts
-    found.deletes += then.deletes + other.deletes
+    found.deletes.update(then.deletes)
+    found.deletes.update(other.deletes)
     return None

@@ -176,8 +176,8 @@ class NativeFront:
     def respond(self, call_id: int, payload: bytes) -> None:
         """See Edge."""
         assert call_id < BIDI_CALL_ID_FIRST, call_id
-        self._open.pop(call_id, None)
         self._native.respond(call_id, payload)
+        self._open.pop(call_id, None)  # after: a stop that waits for the open calls must not close
 
     def fail(self, call_id: int, code: int, message: str) -> None:
         """See Edge."""

@@ -45,6 +45,11 @@ def without_value_only(raw: bytes) -> bytes:
     return key_value(kv.key, kv.create_revision, kv.mod_revision, kv.version, b"", kv.lease)
 
 
+def stripped(op: RangeOp, raw: bytes) -> bytes:
+    """What a keys-only answer shows of a row."""
+    return (without_value_only if op.target == SortTarget.VALUE else without_value)(raw)
+
+
 def body(op: RangeOp, rows: Sequence[Versioned], count: int) -> bytes:
     """The RangeResponse without its header.
 
@@ -64,8 +69,7 @@ def body(op: RangeOp, rows: Sequence[Versioned], count: int) -> bytes:
         rows = rows[: op.limit]
     raws = [row.raw for row in rows]
     if op.keys_only:
-        strip = without_value_only if op.target == SortTarget.VALUE else without_value
-        raws = [strip(raw) for raw in raws]
+        raws = [stripped(op, raw) for raw in raws]
     return range_rows(raws) + range_tail(more, count)
 
 

@@ -12,11 +12,13 @@ Tested in tests/unit/proto/test_requests.py.
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
 from kubebraid.base.errors import Code, RequestRefused
+from kubebraid.base.limits import TXN_OPS_MAX
 from kubebraid.base.ops import DeleteOp, PutOp, RangeOp, TxnOp
 from kubebraid.base.revision import LeaseId, Revision
 
@@ -64,9 +66,9 @@ def delete_request(payload: bytes) -> DeleteOp | RequestRefused:
     return check.check_delete(request) or convert.delete_op(request)
 
 
-def txn_request(payload: bytes) -> TxnOp | RequestRefused:
+def txn_request(payload: bytes, ops_max: int = TXN_OPS_MAX) -> TxnOp | RequestRefused:
     request = _parse(rpc_pb2.TxnRequest, payload)
-    return check.check_txn(request) or convert.txn_op(request)
+    return check.check_txn(request, ops_max) or convert.txn_op(request)
 
 
 def compact_request(payload: bytes) -> tuple[Revision, bool]:
@@ -132,6 +134,7 @@ class CreateWatch(NamedTuple):
     no_delete: bool
     prev_kv: bool
     watch_id: int
+    fragment: bool = False
 
 
 class CancelWatch(NamedTuple):
@@ -165,6 +168,7 @@ def watch_message(payload: bytes) -> WatchMessage:
                 _NO_DELETE in create.filters,
                 create.prev_kv,
                 create.watch_id,
+                create.fragment,
             )
         case "cancel_request":
             return CancelWatch(request.cancel_request.watch_id)
@@ -177,10 +181,23 @@ def watch_message(payload: bytes) -> WatchMessage:
 # -- the server --------------------------------------------------------------------------------
 
 
-def raises_alarm(payload: bytes) -> bool:
-    """Whether an AlarmRequest wants to raise one."""
+class AlarmAction(IntEnum):
+    """AlarmRequest.AlarmAction."""
+
+    GET = 0
+    ACTIVATE = 1
+    DEACTIVATE = 2
+
+
+def alarm_request(payload: bytes) -> tuple[int, int, int]:
+    """(action, member id, kind of alarm)."""
     request = _parse(rpc_pb2.AlarmRequest, payload)
-    return request.action == rpc_pb2.AlarmRequest.ACTIVATE
+    return request.action, request.memberID, request.alarm
+
+
+def hash_revision(payload: bytes) -> Revision:
+    """The revision of a HashKVRequest; 0 is the newest."""
+    return _parse(rpc_pb2.HashKVRequest, payload).revision
 
 
 def health_service(payload: bytes) -> str:

@@ -8,9 +8,10 @@ Tested in tests/unit/proto/test_responses.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, cast
 
+from kubebraid.base.ports import Alarm
 from kubebraid.base.revision import LeaseId
 
 from .etcd import health_pb2, rpc_pb2
@@ -86,3 +87,38 @@ def serving(is_serving: bool) -> bytes:
     kinds = health_pb2.HealthCheckResponse
     state = kinds.SERVING if is_serving else kinds.NOT_SERVING
     return health_pb2.HealthCheckResponse(status=state).SerializeToString()
+
+
+def service_unknown() -> bytes:
+    """HealthCheckResponse of a watch on a service that is not there."""
+    state = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+    return health_pb2.HealthCheckResponse(status=state).SerializeToString()
+
+
+def hash_of(total: int) -> bytes:
+    """HashResponse."""
+    return rpc_pb2.HashResponse(hash=total).SerializeToString()
+
+
+def hash_kv(total: int, compact_revision: int, revision: int) -> bytes:
+    """HashKVResponse."""
+    return rpc_pb2.HashKVResponse(
+        hash=total, compact_revision=compact_revision, hash_revision=revision
+    ).SerializeToString()
+
+
+def snapshot_part(remaining: int, blob: bytes, version: str) -> bytes:
+    """SnapshotResponse; `remaining` counts the bytes behind this part."""
+    return rpc_pb2.SnapshotResponse(
+        remaining_bytes=remaining, blob=blob, version=version
+    ).SerializeToString()
+
+
+def alarms(raised: Iterable[Alarm]) -> bytes:
+    """AlarmResponse."""
+    return rpc_pb2.AlarmResponse(
+        alarms=[
+            rpc_pb2.AlarmMember(memberID=alarm.member, alarm=cast("rpc_pb2.AlarmType", alarm.kind))
+            for alarm in sorted(raised)
+        ]
+    ).SerializeToString()

@@ -41,6 +41,9 @@ OPTIONS: Final = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_concurrent_streams", 2**31 - 1),
     ("grpc.max_send_message_length", -1),
+    # gRPC cancels what exceeds about 1,000 calls that wait to be taken: a fleet that reconnects.
+    ("grpc.server.max_pending_requests", 2**31 - 1),
+    ("grpc.server.max_pending_requests_hard_limit", 2**31 - 1),
     ("grpc.max_receive_message_length", TRANSPORT_BYTES_MAX),
     ("grpc.http2.min_ping_interval_without_data_ms", PING_INTERVAL_MS_MIN),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", PING_INTERVAL_MS_MIN),

@@ -9,7 +9,7 @@ Field numbers: etcdserverpb/rpc.proto, WatchResponse. Tested in tests/unit/proto
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 from .kvwire import Header, blob, integer
 
@@ -17,6 +17,7 @@ BROADCAST_ID: Final = -1  # etcd: progress on behalf of every watcher of the str
 
 _CREATED: Final = b"\x18\x01"
 _CANCELED: Final = b"\x20\x01"
+_FRAGMENT: Final = b"\x38\x01"
 
 
 def created(header: Header, revision: int, watch_id: int) -> bytes:
@@ -41,6 +42,18 @@ def progress(header: Header, revision: int, watch_id: int) -> bytes:
     return header.field(revision) + integer(2, watch_id)
 
 
-def events(header: Header, revision: int, watch_id: int, payload: bytes) -> bytes:
-    """`payload`: encoded events as `kvwire.watch_events` makes them; shared between watchers."""
-    return header.field(revision) + integer(2, watch_id) + payload
+class Events(Protocol):
+    """Encoded events, as `kvwire.watch_events` makes them; shared between watchers."""
+
+    @property
+    def last(self) -> int: ...
+    @property
+    def payload(self) -> bytes: ...
+    @property
+    def fragment(self) -> bool: ...
+
+
+def events(header: Header, piece: Events, watch_id: int) -> bytes:
+    """The events up to revision `piece.last`, or a fragment of them."""
+    flag = _FRAGMENT if piece.fragment else b""
+    return header.field(piece.last) + integer(2, watch_id) + flag + piece.payload

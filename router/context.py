@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from kubebraid.base.limits import REQUEST_BYTES_MAX, TXN_OPS_MAX
 from kubebraid.base.ports import CoordinatorPort, OwnerPort, SequencerPort
 from kubebraid.base.seams import Clock, Random
 from kubebraid.base.tabletmap import TabletMap
@@ -30,3 +31,6 @@ class Context:
     name: str
     client_urls: tuple[str, ...]
     progress_interval_ms: int
+    quota_bytes: int = 0  # 0: none
+    request_bytes_max: int = REQUEST_BYTES_MAX
+    txn_ops_max: int = TXN_OPS_MAX

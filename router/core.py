@@ -25,6 +25,7 @@ from kubebraid.proto.requests import MalformedMessage
 from kubebraid.proto.server import METHOD_BY_PATH, METHODS, Edge, EdgeEvent, Kind, Shape
 
 from .answers import Caller
+from .backup import BackupService
 from .context import Context
 from .hub import Hub
 from .kv import KvService
@@ -36,6 +37,7 @@ Handler = Callable[[Caller, bytes], None]
 
 WATCH = METHOD_BY_PATH["/etcdserverpb.Watch/Watch"]
 RANGE_STREAM = METHOD_BY_PATH["/etcdserverpb.KV/RangeStream"]
+SNAPSHOT = METHOD_BY_PATH["/etcdserverpb.Maintenance/Snapshot"]
 KEEP_ALIVE = METHOD_BY_PATH["/etcdserverpb.Lease/LeaseKeepAlive"]
 HEALTH_WATCH = METHOD_BY_PATH["/grpc.health.v1.Health/Watch"]
 
@@ -50,12 +52,14 @@ class Router:
         self._watch = WatchService(context, self._hub)
         self._lease = LeaseService(context, self._kv)
         self._maintenance = MaintenanceService(context, self._kv)
+        self._backup = BackupService(context, self._kv)
         self._handlers = self._table()
         self._draining = False
         self._tick_ms = context.clock.now_ms() + context.progress_interval_ms
 
     def _table(self) -> list[Handler]:
-        kv, lease, maintenance = self._kv, self._lease, self._maintenance
+        kv, lease = self._kv, self._lease
+        maintenance, backup = self._maintenance, self._backup
         there: dict[str, Handler] = {
             "KV/Range": kv.range,
             "KV/RangeStream": kv.range_stream,
@@ -70,6 +74,10 @@ class Router:
             "Cluster/MemberList": maintenance.member_list,
             "Maintenance/Status": maintenance.status,
             "Maintenance/Alarm": maintenance.alarm,
+            "Maintenance/Defragment": backup.defragment,
+            "Maintenance/Hash": backup.hash,
+            "Maintenance/HashKV": backup.hash_kv,
+            "Maintenance/Snapshot": backup.snapshot,
             "Auth/AuthStatus": maintenance.auth_status,
             "Health/Check": maintenance.health_check,
             "Health/Watch": maintenance.health_watch,
@@ -108,13 +116,11 @@ class Router:
         if method == WATCH:
             self._watch_event(edge, kind, call_id, payload)
         elif method == KEEP_ALIVE:
-            if kind == Kind.MESSAGE:
-                self._lease.keep_alive(edge, call_id, payload)
-            elif kind == Kind.HALF_CLOSED:
-                # Behind the answers to the messages of this batch, which wait for its sample.
-                self._kv.with_sample(lambda _sample: edge.end(call_id))
+            self._keep_alive_event(edge, kind, call_id, payload)
         elif method == RANGE_STREAM and kind == Kind.CANCELLED:
-            self._kv.cancelled(edge, call_id)
+            self._kv.streams.cancelled(edge, call_id)
+        elif method == SNAPSHOT and kind == Kind.CANCELLED:
+            self._backup.cancelled(edge, call_id)
         elif method == HEALTH_WATCH and kind == Kind.CANCELLED:
             self._maintenance.health_gone(edge, call_id)
 
@@ -131,12 +137,26 @@ class Router:
         elif kind == Kind.CLOSED:
             self._watch.close(edge, call_id)
 
+    def _keep_alive_event(self, edge: Edge, kind: int, call_id: int, payload: bytes) -> None:
+        if kind == Kind.MESSAGE:
+            self._lease.keep_alive(edge, call_id, payload)
+        elif kind == Kind.OPEN:
+            if self._draining:
+                edge.fail(call_id, int(errors.STOPPED.code), errors.STOPPED.message)
+            else:
+                self._lease.open(edge, call_id)
+        elif kind == Kind.HALF_CLOSED:
+            # Behind the answers to the messages of this batch, which wait for its sample.
+            self._kv.with_sample(lambda _sample: edge.end(call_id))
+        elif kind == Kind.CLOSED:
+            self._lease.close(edge, call_id)
+
     # -- the loop ------------------------------------------------------------------------------
 
     def turn(self) -> bool:
         """Catch watchers up, send periodic progress. Answers: can more be done now?"""
         if self._context.clock.now_ms() >= self._tick_ms:
-            self._tick_ms += self._context.progress_interval_ms
+            self._tick_ms = self._context.clock.now_ms() + self._context.progress_interval_ms
             self._hub.tick()
         return self._hub.turn()
 
@@ -147,6 +167,7 @@ class Router:
         """Refuse what is new and end the streams, so that clients resume elsewhere."""
         self._draining = True
         self._watch.end_all(int(errors.STOPPED.code), errors.STOPPED.message)
+        self._lease.end_all(int(errors.STOPPED.code), errors.STOPPED.message)
         self._maintenance.end_all()
 
 

@@ -150,7 +150,7 @@ class StreamGather(Gather):
         self._sent += len(rows)
         raws = [row.raw for row in rows]
         if self._op.keys_only:
-            raws = [ranges.without_value(raw) for raw in raws]
+            raws = [ranges.stripped(self._op, raw) for raw in raws]
         return all(self._sink.send(blob(1, range_rows(chunk))) for chunk in _chunks(raws))
 
     def _finish(self) -> None:

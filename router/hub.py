@@ -24,6 +24,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
+from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
 from kubebraid.base.keyspace import KeyRange
 from kubebraid.base.limits import LOG_SLICE_REVISIONS
@@ -60,7 +61,7 @@ class Hub:
         self._by_tablet: dict[TabletId, list[Feed]] = {}
         self._behind: deque[Watcher] = deque()
         self._waiting: list[Watcher] = []  # have read all that is released; wait for a publication
-        self._sessions: set[Session] = set()
+        self._sessions: dict[Session, None] = {}  # in the order of their arrival
         closed: dict[TabletId, Revision] = {}
         for owner in owners.values():
             closed.update({news.tablet: news.closed for news in owner.subscribe(self.publish)})
@@ -91,7 +92,7 @@ class Hub:
             pieces = encode(commits, options)
             for watcher in members:
                 if watcher.session.slow():
-                    self._stall(watcher)
+                    self._stall(watcher, commits[0].revision)
                     continue
                 # A start that lies ahead cuts the released run short: encode it for this one.
                 fits = watcher.next <= commits[0].revision
@@ -99,18 +100,21 @@ class Hub:
                 for piece in mine:
                     watcher.session.events(watcher, piece)
 
-    def _stall(self, watcher: Watcher) -> None:
+    def _stall(self, watcher: Watcher, upto: Revision) -> None:
+        """Out of the live group: it has everything below `upto`, also what it had no event in."""
         self._groups[watcher.feed].remove(watcher)
-        watcher.session.stalled.add(watcher)
+        watcher.next = max(watcher.next, upto)
+        watcher.session.stalled[watcher] = None
 
     # -- sessions ------------------------------------------------------------------------------
 
     def open(self, session: Session) -> None:
-        self._sessions.add(session)
+        self._sessions[session] = None
 
     def close(self, session: Session) -> None:
         """The stream is gone."""
-        self._sessions.discard(session)
+        session.closed = True
+        self._sessions.pop(session, None)
         for watcher in list(session.watchers.values()):
             self._forget(watcher)
 
@@ -144,8 +148,10 @@ class Hub:
     def request_progress(self, session: Session, sample: Sample) -> None:
         """RequestProgress: answer as soon as the release rule holds at the sample's R."""
         self.view.absorb(sample)
-        session.asked.append(sample.revision)
-        self._progress_of(session)
+        # A client that does not read its answers gets no more of them, as with etcd's full channel.
+        if not session.slow():
+            session.asked.append(sample.revision)
+            session.answer_asked()
 
     def tick(self) -> None:
         """The periodic progress of every stream."""
@@ -155,16 +161,7 @@ class Hub:
     def _answer_progress(self) -> None:
         for session in self._sessions:
             if session.asked:
-                self._progress_of(session)
-
-    def _progress_of(self, session: Session) -> None:
-        while session.asked:
-            verdict = session.may_progress(session.asked[0])
-            if verdict is None:
-                return
-            revision = session.asked.pop(0)
-            if verdict:
-                session.progress(revision)
+                session.answer_asked()
 
     # -- feeds ---------------------------------------------------------------------------------
 
@@ -192,7 +189,7 @@ class Hub:
     def _forget(self, watcher: Watcher) -> None:
         """Remove a watcher; a feed that nobody uses goes too."""
         del watcher.session.watchers[watcher.id]
-        watcher.session.stalled.discard(watcher)
+        watcher.session.stalled.pop(watcher, None)
         feed = watcher.feed
         if watcher.synced:
             self._groups[feed].remove(watcher)
@@ -214,7 +211,7 @@ class Hub:
         if watcher.session.watchers.get(watcher.id) is not watcher:
             return  # cancelled or closed meanwhile
         if watcher.session.slow():
-            watcher.session.stalled.add(watcher)
+            watcher.session.stalled[watcher] = None
         elif self._join(watcher):
             return
         elif watcher.next > watcher.feed.released:
@@ -235,15 +232,25 @@ class Hub:
         if session.watchers.get(watcher.id) is not watcher:
             return
         if isinstance(reply, RequestRefused):
-            self._forget(watcher)
-            floor = self._coordinator.compact_revision()
-            session.canceled(watcher.id, self.view.revision, floor)
+            self._log_refused(watcher, reply)
             return
         for piece in encode(reply.commits, watcher.options):
             session.events(watcher, piece)
+            if session.slow() and not piece.fragment:
+                session.stalled[watcher] = None  # what was not sent is read again later
+                return
         watcher.advance(max(reply.complete, watcher.next - 1))
         if not self._join(watcher):
             self._behind.append(watcher)
+
+    def _log_refused(self, watcher: Watcher, refused: RequestRefused) -> None:
+        """Below the floor the watch ends; anything else passes, and the log is asked again."""
+        if refused is not errors.COMPACTED:
+            self._waiting.append(watcher)
+            return
+        self._forget(watcher)
+        floor = self._coordinator.compact_revision()
+        watcher.session.canceled(watcher.id, self.view.revision, floor)
 
 
 class LogRead:

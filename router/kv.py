@@ -23,19 +23,19 @@ from functools import partial
 from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
 from kubebraid.base.keyspace import KeyRange
-from kubebraid.base.limits import REQUEST_BYTES_MAX
 from kubebraid.base.ops import RangeOp
 from kubebraid.base.ports import WRITE_DELETE, WRITE_PUT, WRITE_TXN, Sample, WriteCall
 from kubebraid.base.revision import Revision
 from kubebraid.proto import ranges, requests
 from kubebraid.proto.kvwire import blob
-from kubebraid.proto.server import STREAM_LOW_WATER_BYTES, Edge
 
 from .answers import Caller, answer_write
 from .context import Context
-from .gather import ChunkSink, StreamGather, UnaryGather
+from .gather import StreamGather, UnaryGather
+from .guard import Guard, put_cost, txn_cost
 from .merge import View
 from .plan import Read, WriteTarget, put_target, read_parts, write_target
+from .range_streams import RangeStreams
 
 
 class KvService:
@@ -44,9 +44,10 @@ class KvService:
     def __init__(self, context: Context, view: View) -> None:
         self._context = context
         self._view = view
+        self._guard = Guard(context)
         self._reads: list[Callable[[Sample], None]] = []
         self._writes: dict[str, list[WriteCall]] = {}
-        self._streaming: set[tuple[Edge, int]] = set()
+        self.streams = RangeStreams()
 
     # -- a batch -------------------------------------------------------------------------------
 
@@ -138,71 +139,57 @@ class KvService:
             edge.send(call_id, blob(1, header))
             edge.end(call_id)
             return
-        self._streaming.add((edge, call_id))
-        sink = ChunkSink(
-            lambda: edge.pending_bytes(call_id) < STREAM_LOW_WATER_BYTES,
-            partial(self._send_chunk, edge, call_id),
-            partial(self._end_stream, edge, call_id),
-            caller.fail,
-        )
         read = self._plan(op, op.span, sample)
-        StreamGather(self._context.owners, read, sink, header).start()
+        StreamGather(self._context.owners, read, self.streams.sink(caller), header).start()
 
     def _plan(self, op: RangeOp, span: KeyRange, sample: Sample) -> Read:
         tablets = self._context.tablets
         revision = op.revision if op.revision > 0 else sample.revision
         return Read(read_parts(tablets, span, sample.last), op, revision, tablets.version)
 
-    def _send_chunk(self, edge: Edge, call_id: int, chunk: bytes) -> bool:
-        edge.send(call_id, chunk)
-        return (edge, call_id) in self._streaming
-
-    def _end_stream(self, edge: Edge, call_id: int) -> None:
-        self._streaming.discard((edge, call_id))
-        edge.end(call_id)
-
-    def cancelled(self, edge: Edge, call_id: int) -> None:
-        """A RangeStream's client is gone: its read ends at the next chunk."""
-        self._streaming.discard((edge, call_id))
-
     # -- writes --------------------------------------------------------------------------------
+
+    def refused(self, caller: Caller, payload: bytes, cost: int) -> bool:
+        """Whether size, alarms or the quota forbid the write; then it is answered."""
+        too_large = len(payload) > self._context.request_bytes_max
+        refused = errors.REQUEST_TOO_LARGE if too_large else self._guard.refuses(cost)
+        if refused is not None:
+            caller.fail(refused)
+        return refused is not None
 
     def put(self, caller: Caller, payload: bytes) -> None:
         op = requests.put_request(payload)
         if isinstance(op, RequestRefused):
             caller.fail(op)
-        elif len(payload) > REQUEST_BYTES_MAX:
-            caller.fail(errors.REQUEST_TOO_LARGE)
-        else:
+        elif not self.refused(caller, payload, put_cost(op)):
             self.submit(caller, WRITE_PUT, payload, put_target(self._context.tablets, op.key))
 
     def delete_range(self, caller: Caller, payload: bytes) -> None:
         op = requests.delete_request(payload)
         if isinstance(op, RequestRefused):
             caller.fail(op)
-        elif len(payload) > REQUEST_BYTES_MAX:
-            caller.fail(errors.REQUEST_TOO_LARGE)
+        elif self.refused(caller, payload, 0):
+            return
         elif op.span is None:
             self._reads.append(lambda sample: caller.respond(sample.revision, b""))
         else:
             self.submit(caller, WRITE_DELETE, payload, write_target(self._context.tablets, op))
 
     def txn(self, caller: Caller, payload: bytes) -> None:
-        op = requests.txn_request(payload)
+        op = requests.txn_request(payload, self._context.txn_ops_max)
         if isinstance(op, RequestRefused):
             caller.fail(op)
-            return
-        if len(payload) > REQUEST_BYTES_MAX:
-            caller.fail(errors.REQUEST_TOO_LARGE)
-            return
-        target = write_target(self._context.tablets, op)
-        if not target.tablets:
-            # No key at all: still answered in order with the writes, by any owner.
-            target = put_target(self._context.tablets, b"")
-        self.submit(caller, WRITE_TXN, payload, target)
+        elif not self.refused(caller, payload, txn_cost(op)):
+            target = write_target(self._context.tablets, op)
+            if not target.tablets:
+                # No key at all: still answered in order with the writes, by any owner.
+                target = put_target(self._context.tablets, b"")
+            self.submit(caller, WRITE_TXN, payload, target)
 
     def compact(self, caller: Caller, payload: bytes) -> None:
         revision, physical = requests.compact_request(payload)
+        if self.refused(caller, payload, 0):
+            return
         self._reads.append(partial(self._compact, caller, revision, physical))
 
     def _compact(self, caller: Caller, revision: Revision, physical: bool, sample: Sample) -> None:

@@ -3,7 +3,8 @@
 What it is: grants and revokes as writes, the rest as questions to the lease home. What it is not:
 expiry (the owner's) or the rules of a lease (`shard/lease.py`).
 
-Invariants: a lease id is a positive int64; the id of LeaseGrant(ID=0) is chosen here, at random;
+Invariants: a client may choose any id but 0 (etcd takes negative ones too); the id of
+LeaseGrant(ID=0) is chosen here, at random and positive;
 answers' headers come from a sample asked for after the request (grant and revoke: from the write).
 
 Source: etcd server/etcdserver/api/v3rpc/lease.go. Tested in tests/e2e/test_etcdctl.py.
@@ -11,7 +12,8 @@ Source: etcd server/etcdserver/api/v3rpc/lease.go. Tested in tests/e2e/test_etcd
 
 from __future__ import annotations
 
-from kubebraid.base import errors
+from typing import Final
+
 from kubebraid.base.ports import (
     WRITE_LEASE_GRANT,
     WRITE_LEASE_REVOKE,
@@ -26,6 +28,8 @@ from .context import Context
 from .kv import KvService
 from .plan import WriteTarget
 
+LEASE_COST: Final = 64  # etcd's leaseOverhead: what a grant adds, in bytes
+
 
 class LeaseService:
     """LeaseGrant, LeaseRevoke, LeaseKeepAlive, LeaseTimeToLive, LeaseLeases."""
@@ -35,6 +39,20 @@ class LeaseService:
         self._kv = kv
         # The lease home: while one shard owns everything it is that shard.
         self._home = min(context.owners)
+        self._streams: set[tuple[Edge, int]] = set()
+
+    def open(self, edge: Edge, call_id: int) -> None:
+        """A LeaseKeepAlive stream begins."""
+        self._streams.add((edge, call_id))
+
+    def close(self, edge: Edge, call_id: int) -> None:
+        self._streams.discard((edge, call_id))
+
+    def end_all(self, code: int, text: str) -> None:
+        """A drain: clients keep their leases alive elsewhere."""
+        for edge, call_id in list(self._streams):
+            edge.fail(call_id, code, text)
+        self._streams.clear()
 
     def _owner(self) -> OwnerPort:
         return self._context.owners[self._home]
@@ -44,8 +62,7 @@ class LeaseService:
 
     def grant(self, caller: Caller, payload: bytes) -> None:
         lease, ttl_s = requests.lease_grant(payload)
-        if lease < 0:
-            caller.fail(errors.LEASE_NOT_FOUND)
+        if self._kv.refused(caller, payload, LEASE_COST):
             return
         chosen = lease or self._context.random.lease_id()
         encoded = requests.encode_lease_grant(chosen, ttl_s)
@@ -53,6 +70,8 @@ class LeaseService:
 
     def revoke(self, caller: Caller, payload: bytes) -> None:
         requests.lease_revoke(payload)
+        if self._kv.refused(caller, payload, 0):
+            return
         self._kv.submit(caller, WRITE_LEASE_REVOKE, payload, self._target())
 
     def time_to_live(self, caller: Caller, payload: bytes) -> None:

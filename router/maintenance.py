@@ -1,6 +1,6 @@
 """etcd's Maintenance, Cluster and Auth services, and gRPC health, as far as they exist here.
 
-What it is: Status, MemberList, AlarmList, AuthStatus, health; every other method answers
+What it is: Status, MemberList, Alarm, AuthStatus, health; every other method answers
 Unimplemented with what to do instead. What it is not: the operator's own API.
 
 Invariant: Status names etcd 3.7.3, or kube-apiserver would turn its progress requests off.
@@ -11,13 +11,13 @@ tests/e2e/test_etcdctl.py, tests/unit/router/test_maintenance.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from kubebraid import ETCD_VERSION
 from kubebraid.base import errors
 from kubebraid.base.errors import Code, RequestRefused
-from kubebraid.base.ports import Sample
+from kubebraid.base.ports import Alarm, Sample
 from kubebraid.proto import requests, responses
 from kubebraid.proto.server import Edge
 
@@ -28,10 +28,6 @@ from .kv import KvService
 UNKNOWN_SERVICE: Final = RequestRefused(Code.NOT_FOUND, "unknown service")
 
 NOT_THERE: Final = {
-    "Defragment": "Defragment is not there yet; space is reclaimed in the background",
-    "Hash": "Hash is not there yet; compare with 'etcdctl get --prefix \"\" --rev'",
-    "HashKV": "HashKV is not there yet; compare with 'etcdctl get --prefix \"\" --rev'",
-    "Snapshot": "Snapshot is not there yet; stop the server and copy its data directory",
     "MoveLeader": "there is no leader to move: every router serves",
     "Downgrade": "Downgrade does not apply; install the version you want",
     "MemberAdd": "members are not managed by this API; start another router instead",
@@ -72,11 +68,25 @@ class MaintenanceService:
         caller.edge.respond(caller.call_id, whole)
 
     def alarm(self, caller: Caller, payload: bytes) -> None:
-        if requests.raises_alarm(payload):
-            caller.fail(errors.unimplemented("raising an alarm by hand is not there yet"))
-            return
-        # There are no alarms, so listing and disarming both find none.
-        self._kv.with_sample(lambda sample: caller.respond(sample.revision, b""))
+        """List, raise or disarm; as etcd, raising "none" or an unknown action does nothing."""
+        action, member, kind = requests.alarm_request(payload)
+        coordinator = self._context.coordinator
+
+        def answer(sample: Sample) -> None:
+            def tell(alarms: Iterable[Alarm]) -> None:
+                caller.respond(sample.revision, responses.alarms(alarms))
+
+            alarm = Alarm(member, kind)
+            if action == requests.AlarmAction.GET:
+                tell(a for a in coordinator.alarms() if kind in (0, a.kind))
+            elif action == requests.AlarmAction.ACTIVATE and kind:
+                coordinator.set_alarm(alarm, True, lambda _was_raised: tell((alarm,)))
+            elif action == requests.AlarmAction.DEACTIVATE:
+                coordinator.set_alarm(alarm, False, lambda was: tell((alarm,) if was else ()))
+            else:
+                tell(())
+
+        self._kv.with_sample(answer)
 
     def auth_status(self, caller: Caller, _payload: bytes) -> None:
         self._kv.with_sample(
@@ -90,9 +100,11 @@ class MaintenanceService:
             caller.edge.respond(caller.call_id, responses.serving(True))
 
     def health_watch(self, caller: Caller, payload: bytes) -> None:
-        requests.health_service(payload)
+        """grpc.health.v1: an unknown service is told as such, and may come to be known."""
+        known = not requests.health_service(payload)
         self._health_watches.add((caller.edge, caller.call_id))
-        caller.edge.send(caller.call_id, responses.serving(True))
+        answer = responses.serving(True) if known else responses.service_unknown()
+        caller.edge.send(caller.call_id, answer)
 
     def health_gone(self, edge: Edge, call_id: int) -> None:
         self._health_watches.discard((edge, call_id))

@@ -8,7 +8,8 @@ the tablets W is here. *Released*: handed on; nothing of W at or below it comes 
 
 The rule: with the newest sample (R, last), each tablet t of W either has closed[t] >= last[t], then
 everything of t up to R is here; or it lags, then everything up to closed[t] is. So bound(W) is R if
-none lags, otherwise the least closed[t] of those that lag. A tablet without closed[t] has not been
+none lags, otherwise the least closed[t] of those that lag (or the R at which such a tablet last
+lagged nothing, if that is higher). A tablet without closed[t] has not been
 heard of: nothing of W may be released.
 
 Invariants:
@@ -42,6 +43,15 @@ class View:
         self.revision = sample.revision
         self.last: dict[TabletId, Revision] = dict(sample.last)
         self.closed = closed
+        self._whole: dict[TabletId, Revision] = {}
+        self._note_whole(self.last)
+
+    def _note_whole(self, tablets: Iterable[TabletId]) -> None:
+        """Remember R for each tablet that lags nothing: what is here stays here, whatever is
+        allocated later, so a bound never falls."""
+        for tablet in tablets:
+            if self.closed.get(tablet, 0) >= self.last[tablet]:
+                self._whole[tablet] = self.revision
 
     def absorb(self, sample: Sample) -> None:
         """Join a sample, whole, by maximum: within one reign R and last only grow."""
@@ -49,6 +59,7 @@ class View:
         assert sample.map_version == self.map_version, "a sample is read with its own map"
         if sample.revision < self.revision:
             return
+        self._note_whole(sample.last)
         self.revision = sample.revision
         for tablet, last in sample.last.items():
             if last > self.last.get(tablet, 0):
@@ -65,7 +76,7 @@ class View:
         for tablet in tablets:
             closed = self.closed.get(tablet, 0)
             if closed < self.last[tablet]:
-                bound = min(bound, closed)
+                bound = min(bound, max(closed, self._whole.get(tablet, 0)))
         return bound
 
 

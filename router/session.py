@@ -39,10 +39,12 @@ class Session:
         self._send = send
         self.slow = slow
         self.watchers: dict[int, Watcher] = {}
-        self.stalled: set[Watcher] = set()  # wait until the client has read on
+        self.stalled: dict[Watcher, None] = {}  # wait until the client has read on
+        self.closed = False
         self.asked: list[Revision] = []  # progress requests that wait for the release rule
         self._next_id = 0
         self._progress: Revision = 0
+        self._shown: Revision = 0  # the newest revision of which the stream has shown an event
 
     # -- ids -----------------------------------------------------------------------------------
 
@@ -70,11 +72,18 @@ class Session:
     def events(self, watcher: Watcher, piece: Piece) -> None:
         """Send one piece and move the watcher past it."""
         assert piece.last >= watcher.next, "sent once"
-        watcher.advance(piece.last)
+        if not piece.fragment:
+            watcher.advance(piece.last)
         watcher.quiet = False
-        self._send(watchwire.events(self._header, piece.last, watcher.id, piece.payload))
+        self._shown = max(self._shown, piece.last)
+        self._send(watchwire.events(self._header, piece, watcher.id))
 
     # -- progress ------------------------------------------------------------------------------
+
+    def mark_for(self, asked: Revision) -> Revision:
+        """The revision that answers a request made at `asked`: not below what was shown, or the
+        clients of the stream's other watches would go back behind it."""
+        return max(asked, self._shown, self._progress)
 
     def may_progress(self, revision: Revision) -> bool | None:
         """Whether a mark at `revision` may be sent: True now, None later, False never.
@@ -90,6 +99,17 @@ class Session:
                 return None
         return True
 
+    def answer_asked(self) -> None:
+        """Answer the requests whose time has come; forget those that get no answer."""
+        while self.asked:
+            revision = self.mark_for(self.asked[0])
+            verdict = self.may_progress(revision)
+            if verdict is None:
+                return
+            self.asked.pop(0)
+            if verdict:
+                self.progress(revision)
+
     def progress(self, revision: Revision) -> None:
         """One mark for all watchers of the stream."""
         assert revision >= self._progress, "progress never falls (inv09)"
@@ -102,6 +122,7 @@ class Session:
             if not watcher.progress_notify:
                 continue
             bound = watcher.feed.bound()
-            if watcher.quiet and watcher.synced and watcher.start <= bound:
+            due = watcher.quiet and watcher.synced and watcher.start <= bound
+            if due and watcher.next - 1 <= bound:
                 self._send(watchwire.progress(self._header, bound, watcher.id))
             watcher.quiet = True

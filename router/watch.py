@@ -52,13 +52,24 @@ class WatchService:
             case CreateWatch() as create:
                 read_revision(partial(self._create, session, create))
             case CancelWatch(watch_id):
-                self._hub.cancel(session, watch_id)
+                # Not at once: it may belong to a create that still waits for its sample.
+                read_revision(partial(self._cancel, session, watch_id))
             case AskProgress():
-                read_revision(partial(self._hub.request_progress, session))
+                read_revision(partial(self._progress, session))
             case None:
                 return
 
+    def _cancel(self, session: Session, watch_id: int, _sample: Sample) -> None:
+        if not session.closed:
+            self._hub.cancel(session, watch_id)
+
+    def _progress(self, session: Session, sample: Sample) -> None:
+        if not session.closed:
+            self._hub.request_progress(session, sample)
+
     def _create(self, session: Session, create: CreateWatch, sample: Sample) -> None:
+        if session.closed:
+            return  # the client went, or a drain came, while the sample was on its way
         if create.start < 0:
             session.refused(sample.revision, errors.COMPACTED.message)
             return
@@ -74,7 +85,7 @@ class WatchService:
         if watch_id is None:
             session.refused(sample.revision, DUPLICATE_ID)
             return
-        options = Options(span, create.prev_kv, create.no_put, create.no_delete)
+        options = Options(span, create.prev_kv, create.no_put, create.no_delete, create.fragment)
         request = Request(options, create.start, create.progress_notify)
         self._hub.watch(session, watch_id, request, sample)
 

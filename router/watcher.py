@@ -8,7 +8,8 @@ it is *catching up* from the log, from `next` on. A *group* shares (span, option
 
 Invariants:
 - inv07: `next` only grows; an event is sent once, if its revision >= next, and moves it on;
-- a revision's events are never split over two messages (etcd Atomic).
+- a revision's events are never split over two messages (etcd Atomic), except into fragments
+  for a client that asked for them.
 
 Worked example: watchers 0 and 1 of one span and the same options share one encoded payload; their
 messages differ in the watch_id alone.
@@ -19,10 +20,10 @@ Tested in tests/unit/router/test_watcher.py.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kubebraid.base.keyspace import KeyRange
-from kubebraid.base.limits import WATCH_BYTES_MAX, WATCH_EVENTS_MAX
+from kubebraid.base.limits import REQUEST_BYTES_MAX, WATCH_BYTES_MAX, WATCH_EVENTS_MAX
 from kubebraid.base.record import Commit, Event
 from kubebraid.base.revision import Revision
 from kubebraid.proto import kvwire
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from .session import Session
 
 
+FRAME_BYTES_MAX: Final = 6  # tag and length of one event of up to 512 MiB
+FRAGMENT_BYTES_MAX: Final = REQUEST_BYTES_MAX - 256  # room for header, ids and flags
+
+
 class Options(NamedTuple):
     """What decides the bytes of a watcher's events."""
 
@@ -39,6 +44,7 @@ class Options(NamedTuple):
     prev_kv: bool
     no_put: bool
     no_delete: bool
+    fragment: bool = False
 
     def wants(self, event: Event) -> bool:
         """Whether the filters let it pass; the span is checked by the index."""
@@ -89,10 +95,14 @@ class Watcher:
 
 
 class Piece(NamedTuple):
-    """Encoded events of whole revisions, ready for a message."""
+    """Encoded events, ready for a message: of whole revisions, or a fragment of them.
+
+    `fragment`: more of the same revisions follows in the next piece.
+    """
 
     last: Revision
     payload: bytes
+    fragment: bool = False
 
 
 def encode(commits: Iterable[Commit], options: Options) -> list[Piece]:
@@ -113,56 +123,72 @@ def encode(commits: Iterable[Commit], options: Options) -> list[Piece]:
         if parts and (
             len(parts) + len(matching) > WATCH_EVENTS_MAX or size + weight > WATCH_BYTES_MAX
         ):
-            pieces.append(Piece(last, kvwire.watch_events(parts)))
+            pieces += _pieces(last, parts, options.fragment)
             parts, size = [], 0
         parts += matching
         size += weight
         last = commit.revision
-    if parts:
-        pieces.append(Piece(last, kvwire.watch_events(parts)))
-    return pieces
+    return pieces + _pieces(last, parts, options.fragment)
+
+
+def _pieces(last: Revision, parts: Sequence[bytes], fragment: bool) -> list[Piece]:
+    """One message, or, for a client that asked for it, fragments below the request limit."""
+    if not parts:
+        return []
+    runs: list[list[bytes]] = [[]]
+    size = 0
+    for part in parts:
+        if fragment and runs[-1] and size + len(part) >= FRAGMENT_BYTES_MAX:
+            runs.append([])
+            size = 0
+        runs[-1].append(part)
+        size += len(part) + FRAME_BYTES_MAX
+    return [
+        Piece(last, kvwire.watch_events(run), fragment=number < len(runs))
+        for number, run in enumerate(runs, start=1)
+    ]
 
 
 class Groups:
     """The synced watchers of one feed, indexed by what they want."""
 
     def __init__(self) -> None:
-        self._members: dict[Options, set[Watcher]] = {}
-        self._singles: dict[bytes, set[Options]] = {}
-        self._ranges: set[Options] = set()
+        self._members: dict[Options, dict[Watcher, None]] = {}
+        self._singles: dict[bytes, dict[Options, None]] = {}
+        self._ranges: dict[Options, None] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._members.values()))
 
     def add(self, watcher: Watcher) -> None:
         options = watcher.options
-        self._members.setdefault(options, set()).add(watcher)
+        self._members.setdefault(options, {})[watcher] = None
         if options.span.is_single():
-            self._singles.setdefault(options.span.start, set()).add(options)
+            self._singles.setdefault(options.span.start, {})[options] = None
         else:
-            self._ranges.add(options)
+            self._ranges[options] = None
         watcher.synced = True
 
     def remove(self, watcher: Watcher) -> None:
         options = watcher.options
         watcher.synced = False
         members = self._members[options]
-        members.remove(watcher)
+        del members[watcher]
         if members:
             return
         del self._members[options]
-        self._ranges.discard(options)
+        self._ranges.pop(options, None)
         singles = self._singles.get(options.span.start)
         if singles is not None and options.span.is_single():
-            singles.discard(options)
+            singles.pop(options, None)
             if not singles:
                 del self._singles[options.span.start]
 
     def concerned(self, commits: Sequence[Commit]) -> list[tuple[Options, list[Watcher]]]:
         """The groups that some event of `commits` may concern, and their members."""
-        found = set(self._ranges)
+        found = dict(self._ranges)
         if self._singles:
             for commit in commits:
                 for event in commit.events:
-                    found |= self._singles.get(event.key, set())
+                    found |= self._singles.get(event.key, {})
         return [(options, list(self._members[options])) for options in found]

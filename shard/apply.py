@@ -67,8 +67,15 @@ class Evaluation:
         leases: LeaseTable,
         known: Revision,
         floor: Revision,
+        *,
+        certain: bool = True,
     ) -> None:
-        """`known`: a revision that everything stored is at or below; `floor`: compacted below."""
+        """`known`: a revision that everything stored is at or below; `floor`: compacted below.
+
+        `certain`: `known` is R as of after the first request arrived, so what lies above it is in
+        the future; otherwise such a request is ambiguous until a sample was read.
+        """
+        self._certain = certain
         self._view = BatchView(reader, leases)
         self._reader = reader
         self._tablet_of = tablet_of
@@ -78,6 +85,7 @@ class Evaluation:
         self.writes = 0
         self.bytes = 0
         self._dirty = False  # whether the request in hand has changed something
+        self._before: dict[bytes, AnyRow | None] = {}  # ... and what its keys were before it
 
     @property
     def granted(self) -> dict[LeaseId, int]:
@@ -108,7 +116,7 @@ class Evaluation:
         return self._finish(self._run_txn(op, iter(path)) if refused is None else refused)
 
     def lease_grant(self, lease: LeaseId, ttl_s: int) -> Outcome:
-        assert lease > 0, "the router picks an id"
+        assert lease != 0, "the router picks an id"
         if ttl_s > LEASE_TTL_S_MAX:
             return errors.LEASE_TTL_TOO_LARGE
         if self._view.lease_lives(lease):
@@ -139,9 +147,16 @@ class Evaluation:
 
     # -- operations ----------------------------------------------------------------------------
 
+    def _next_sub(self) -> int:
+        return self.changes[-1].sub + 1 if self._dirty else 0
+
     def _change(self, key: bytes, new: DraftRow | None, old: AnyRow | None) -> None:
-        sub = self.changes[-1].sub + 1 if self._dirty else 0
-        self.changes.append(Change(self.writes, sub, self._tablet_of(key), key, new, old))
+        sub = self._next_sub()
+        if not self._dirty:
+            self._before.clear()
+        before = self._before.setdefault(key, old)
+        change = Change(self.writes, sub, self._tablet_of(key), key, new, old, before)
+        self.changes.append(change)
         self._view.overlay[key] = new
         self.bytes += len(key) + (len(new.value) if new is not None else 0)
         self._dirty = True
@@ -162,7 +177,7 @@ class Evaluation:
             lease = old.lease
         revision = pending(self.writes)
         create, version = (revision, 1) if old is None else (old.create, old.version + 1)
-        new = DraftRow(op.key, value, revision, create, version, lease)
+        new = DraftRow(op.key, value, revision, create, version, lease, self._next_sub())
         self._change(op.key, new, old)
         return Put(self._position(), old if op.prev_kv else None)
 
@@ -172,15 +187,6 @@ class Evaluation:
             self._change(key, None, row)
         previous = [row for _, row in found] if op.prev_kv else []
         return Deleted(self._position(), len(found), previous)
-
-    def _range(self, op: RangeOp) -> Ranged:
-        rows: Sequence[AnyRow]
-        if op.revision > 0 and op.span is not None:
-            pages = mvcc.rows_at(self._reader, op.span, op.revision)
-            rows = [row for page in pages for row in page]
-        else:
-            rows = [row for _, row in self._view.rows(op.span)]
-        return Ranged(self._position(), op, rows, len(rows))
 
     # -- transactions --------------------------------------------------------------------------
 
@@ -211,7 +217,7 @@ class Evaluation:
         if revision == 0:
             return None
         if revision > self._known:
-            if self.writes:
+            if self.writes or not self._certain:
                 raise Ambiguous
             return errors.FUTURE_REVISION
         return errors.COMPACTED if revision < self._floor else None
@@ -229,6 +235,17 @@ class Evaluation:
             case DeleteOp():
                 return self._delete(op)
             case RangeOp():
-                return self._range(op)
+                return Ranged(self._position(), op, *_read(self._reader, self._view, op))
             case TxnOp():
                 return self._run_txn(op, path)
+
+
+def _read(reader: Reader, view: BatchView, op: RangeOp) -> tuple[Sequence[AnyRow], int]:
+    """All rows of a range inside a transaction, and their number: what the view shows now, or
+    what an explicit revision (checked before) saw."""
+    rows: Sequence[AnyRow]
+    if op.revision > 0 and op.span is not None:
+        rows = [row for page in mvcc.rows_at(reader, op.span, op.revision) for row in page]
+    else:
+        rows = [row for _, row in view.rows(op.span)]
+    return rows, len(rows)

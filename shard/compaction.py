@@ -4,9 +4,10 @@ What it is: the background removal. What it is not: the floor itself (the coordi
 below it are refused from the moment it is raised, removed or not.
 
 The log tells what to remove: a change of a key at revision r made the version before r invisible
-to every read at r or later. So walking the log up to the floor, each of its rows removes the
-older versions of its keys and, if it is a deletion, its tombstone; then the row itself goes. The
-cost is that of the changes, not of the store, and a crash in between repeats a part, harmlessly.
+to every read at r or later, and names its revision. So walking the log up to the floor, each of its
+rows removes the versions before its keys, what the same revision replaced again, and tombstones;
+then the row itself goes. Every removal is a point: no search walks over what was removed before.
+The cost is that of the changes, not of the store; a crash in between repeats a part, harmlessly.
 
 Invariants:
 - inv20: after removal reads at >= floor see what they saw before; so do events at >= floor,
@@ -39,6 +40,7 @@ class Compactor:
         self._tablets = tuple(tablets)
         self._floor: Revision = 0
         self._todo: deque[TabletId] = deque()
+        self._done_until: dict[TabletId, Revision] = {}  # in this process; a restart begins at 0
         self._waiting: list[Callable[[], None]] = []
 
     def compact(self, floor: Revision, done: Callable[[], None] | None) -> None:
@@ -62,26 +64,32 @@ class Compactor:
 
     def _slice(self, tablet: TabletId) -> bool:
         """Remove one slice of one tablet's history; whether that tablet is finished."""
-        start, end = keycodec.log(tablet, 0), keycodec.log(tablet, self._floor)
-        rows = self._engine.scan(start, end, COMPACT_SLICE_REVISIONS)
-        if not rows:
+        start, end = self._done_until.get(tablet, 0), self._floor
+        if start >= end:
             return True
-        batch = Batch()
-        for stored, value in rows:
-            revision = keycodec.log_revision(stored)
-            for key, deleted, _ in keycodec.unpack_changes(value):
-                self._remove_before(batch, key, revision, deleted)
-            batch.delete(stored)
-        self._engine.write(batch, sync=False)
-        return len(rows) < COMPACT_SLICE_REVISIONS
+        rows = self._engine.scan(
+            keycodec.log(tablet, start), keycodec.log(tablet, end), COMPACT_SLICE_REVISIONS
+        )
+        finished = len(rows) < COMPACT_SLICE_REVISIONS
+        until = end if finished else keycodec.log_revision(rows[-1][0]) + 1
+        if rows:
+            batch = Batch()
+            for stored, value in rows:
+                self._remove(batch, keycodec.log_revision(stored), value)
+            batch.delete_range(keycodec.log(tablet, start), keycodec.log(tablet, until))
+            self._engine.write(batch, sync=False)
+        self._done_until[tablet] = until
+        return finished
 
-    def _remove_before(self, batch: Batch, key: bytes, revision: Revision, deleted: bool) -> None:
-        """The versions that `revision` made invisible, and its own tombstone."""
-        prefix_end = keycodec.history_prefix(key) + b"\xff" * 9
-        if deleted:
-            batch.delete(keycodec.history(key, revision))
-        start = keycodec.history(key, revision - 1)
-        while rows := self._engine.scan(start, prefix_end, COMPACT_SLICE_REVISIONS):
-            for stored, _ in rows:
-                batch.delete(stored)
-            start = rows[-1][0] + b"\x00"
+    def _remove(self, batch: Batch, revision: Revision, value: bytes) -> None:
+        """What one revision made invisible: its log row names all of it, so nothing is sought."""
+        changes = keycodec.unpack_changes(value)
+        last = {change.key: change.sub for change in changes}
+        for change in changes:
+            key = change.key
+            if change.before:
+                batch.delete(keycodec.history(key, change.before))
+            if change.sub != last[key]:
+                batch.delete(keycodec.history(key, revision, change.sub))
+            elif change.deleted:
+                batch.delete(keycodec.history(key, revision))

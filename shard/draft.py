@@ -39,6 +39,7 @@ class DraftRow:
     create: Revision
     version: int
     lease: LeaseId
+    sub: int = 0
     raw: bytes = b""
 
     def settle(self, first: Revision) -> None:
@@ -65,7 +66,8 @@ def value_in(row: AnyRow) -> bytes:
 class Change:
     """One key changed by write number `index`; `new` None is a deletion.
 
-    `sub`: its place among the changes of that write, whatever their tablets."""
+    `sub`: its place among the changes of that write, whatever their tablets. `old`: what it
+    replaces; `before`: what stood before the whole write (prev_kv of etcd's events)."""
 
     index: int
     sub: int
@@ -73,6 +75,7 @@ class Change:
     key: bytes
     new: DraftRow | None
     old: AnyRow | None
+    before: AnyRow | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,5 +142,7 @@ _OP_FIELD: dict[type, int] = {Ranged: 1, Put: 2, Deleted: 3, Branched: 4}
 
 def _response_op(answer: Answer, first: Revision) -> bytes:
     """A ResponseOp; inside a transaction the header carries the revision alone."""
-    header = inner_header(first - 1 + answer.position)
+    nested = isinstance(answer, Branched)
+    # etcd leaves the header of a nested transaction's answer empty
+    header = blob(1, b"") if nested else inner_header(first - 1 + answer.position)
     return blob(_OP_FIELD[type(answer)], header + answer.body(first))

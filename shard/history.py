@@ -28,19 +28,23 @@ from kubebraid.base.revision import Revision, TabletId
 from kubebraid.proto.kvwire import tombstone
 
 from . import keycodec, mvcc
+from .keycodec import LogChange
 from .storage.engine import Reader
 
 
 def read_log(reader: Reader, call: LogCall, floor: Revision) -> LogReply | RequestRefused:
-    """At most `call.limit` log rows' worth of commits."""
+    """At most `call.limit` log rows' worth of commits, or the revision that passes `bytes_max`."""
     if call.first < floor:
         return errors.COMPACTED
     commits: list[Commit] = []
+    size = 0
     merged = heapq.merge(*[_rows(reader, tablet, call) for tablet in call.tablets])
     for rows, (revision, value) in enumerate(merged):
-        if rows >= call.limit and _whole(commits, revision):
+        full = rows >= call.limit or size >= call.bytes_max
+        if full and _whole(commits, revision):
             return LogReply(_matching(commits), revision - 1)
         events = _events(reader, revision, value, call.span)
+        size += sum(len(event.raw) + len(event.previous or b"") for event in events)
         if commits and commits[-1].revision == revision:
             commits[-1] = commits[-1].joined(events)
         else:
@@ -66,18 +70,30 @@ def _rows(reader: Reader, tablet: TabletId, call: LogCall) -> Iterator[tuple[Rev
 
 
 def _events(reader: Reader, revision: Revision, value: bytes, span: KeyRange) -> tuple[Event, ...]:
+    changes = [c for c in keycodec.unpack_changes(value) if span.contains(c.key)]
+    last = {change.key: change.sub for change in changes}
     return tuple(
-        _event(reader, revision, key, deleted, sub)
-        for key, deleted, sub in keycodec.unpack_changes(value)
-        if span.contains(key)
+        _event(reader, revision, change, change.sub == last[change.key]) for change in changes
     )
 
 
-def _event(reader: Reader, revision: Revision, key: bytes, deleted: bool, sub: int) -> Event:
-    old = mvcc.before(reader, key, revision)
+def _event(reader: Reader, revision: Revision, change: LogChange, is_last: bool) -> Event:
+    """`is_last`: this revision did not change the key again."""
+    key = change.key
+    old = mvcc.before(reader, key, revision) if change.before else None
     previous = None if old is None else old.raw
-    if deleted:
-        return Event(key, True, tombstone(key, revision), previous, sub)
-    row = mvcc.version(reader, key, revision)
-    assert row is not None, f"the version of {key!r} at {revision} is above the floor"
-    return Event(key, False, row.raw, previous, sub)
+    if change.deleted:
+        raw = tombstone(key, revision)
+    else:
+        raw = _written(reader, revision, change, is_last)
+    return Event(key, change.deleted, raw, previous, change.sub, change.before)
+
+
+def _written(reader: Reader, revision: Revision, change: LogChange, is_last: bool) -> bytes:
+    if is_last:
+        row = mvcc.version(reader, change.key, revision)
+        assert row is not None, f"the version of {change.key!r} at {revision} is above the floor"
+        return row.raw
+    value = reader.get(keycodec.history(change.key, revision, change.sub))
+    assert value, f"the version of {change.key!r} at {revision}.{change.sub} is above the floor"
+    return keycodec.unpack_row(value).raw

@@ -5,7 +5,7 @@ fixed row header.
 
 Kinds (first byte):
     n | user key                          newest version of a live key: row header + KeyValue
-    h | escaped user key | ~revision      a superseded version (as n) or a tombstone (empty)
+    h | escaped user key | ~revision | ~sub   a superseded version (as n) or a tombstone (empty)
     l | tablet 4 | revision 8             the keys that this revision changed in this tablet
     f | tablet 4                          fence record
     k | lease 8 | user key                a key that is attached to a lease
@@ -20,14 +20,18 @@ Invariants (tests/property/test_keycodec.py):
 Escape: in h keys a 0x00 byte of the user key is stored as 00 FF and the key ends with 00 01, so
 that "a" sorts before "a\\0" and neither is a prefix of the other.
 
-Worked example: `history(b"a", 5)` is `b"ha\\x00\\x01" + be64(2**64 - 1 - 5)`.
+The sub revision in an h key: a transaction may change a key twice (etcd allows it in nested ones).
+What its own transaction replaced again has its place in the transaction as sub; what was left of
+the key at the end of the revision has LAST_SUB, and sorts first among the rows of its revision.
+
+Worked example: `history(b"a", 5)` is `b"ha\\x00\\x01" + be64(2**64 - 1 - 5) + be32(0)`.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from kubebraid.base.keyspace import KeyRange
 from kubebraid.base.record import Row
@@ -37,10 +41,12 @@ _U64: Final = struct.Struct(">Q")
 _LOG: Final = struct.Struct(">cIQ")
 _TABLET: Final = struct.Struct(">cI")
 _LEASE: Final = struct.Struct(">cQ")
-_ROW: Final = struct.Struct(">QQQQ")
-_CHANGE: Final = struct.Struct(">BII")
+_ROW: Final = struct.Struct(">QQQq")
+_STAMP: Final = struct.Struct(">QI")
+_CHANGE: Final = struct.Struct(">BIQI")
 _MAX: Final = (1 << 64) - 1
 
+LAST_SUB: Final = (1 << 32) - 1
 ROW_HEADER_BYTES: Final = _ROW.size
 NEWEST_END: Final = b"o"  # just behind every n row
 HISTORY_END: Final = b"i"  # just behind every h row
@@ -64,8 +70,13 @@ def history_prefix(key: bytes) -> bytes:
     return b"h" + _escape(key) + b"\x00\x01"
 
 
-def history(key: bytes, revision: Revision) -> bytes:
-    return history_prefix(key) + _U64.pack(_MAX - revision)
+def history(key: bytes, revision: Revision, sub: int = LAST_SUB) -> bytes:
+    return history_prefix(key) + _STAMP.pack(_MAX - revision, LAST_SUB - sub)
+
+
+def history_end(key: bytes) -> bytes:
+    """Just behind the last h row of `key`."""
+    return history_prefix(key) + b"\xff" * (_STAMP.size + 1)
 
 
 def history_bounds(span: KeyRange) -> tuple[bytes, bytes]:
@@ -77,9 +88,9 @@ def history_bounds(span: KeyRange) -> tuple[bytes, bytes]:
 def split_history(stored: bytes) -> tuple[bytes, Revision]:
     """(user key, revision) of an h key."""
     assert stored[:1] == b"h"
-    assert stored[-10:-8] == b"\x00\x01", stored
-    key = stored[1:-10].replace(b"\x00\xff", b"\x00")
-    return key, _MAX - int.from_bytes(stored[-8:], "big")
+    assert stored[-14:-12] == b"\x00\x01", stored
+    key = stored[1:-14].replace(b"\x00\xff", b"\x00")
+    return key, _MAX - int.from_bytes(stored[-12:-4], "big")
 
 
 def log(tablet: TabletId, revision: Revision) -> bytes:
@@ -95,11 +106,13 @@ def fence(tablet: TabletId) -> bytes:
 
 
 def attachment(lease_of: LeaseId, key: bytes) -> bytes:
-    return _LEASE.pack(b"k", lease_of) + key
+    return _LEASE.pack(b"k", lease_of & _MAX) + key
 
 
 def attachment_bounds(lease_of: LeaseId) -> tuple[bytes, bytes]:
-    return _LEASE.pack(b"k", lease_of), _LEASE.pack(b"k", lease_of + 1)
+    following = (lease_of & _MAX) + 1
+    end = _LEASE.pack(b"k", following) if following <= _MAX else b"l"
+    return attachment(lease_of, b""), end
 
 
 def attached_key(stored: bytes) -> bytes:
@@ -107,7 +120,8 @@ def attached_key(stored: bytes) -> bytes:
 
 
 def lease(of: LeaseId) -> bytes:
-    return b"e" + _U64.pack(of)
+    """Lease ids are etcd's int64: negative ones are kept as two's complement."""
+    return b"e" + _U64.pack(of & _MAX)
 
 
 LEASES_START: Final = b"e"
@@ -115,7 +129,7 @@ LEASES_END: Final = b"f"
 
 
 def lease_id(stored: bytes) -> LeaseId:
-    return int.from_bytes(stored[1:9], "big")
+    return int.from_bytes(stored[1:9], "big", signed=True)
 
 
 def cell(name: str) -> bytes:
@@ -137,19 +151,29 @@ def row_revision(value: bytes) -> Revision:
     return int.from_bytes(value[:8], "big")
 
 
-def pack_changes(changes: Sequence[tuple[bytes, bool, int]]) -> bytes:
-    """The value of an l row: (key, deleted, sub revision) in the order of the operations."""
+class LogChange(NamedTuple):
+    """One change in an l row. `before`: the revision of the version that stood before this
+    revision, 0 if there was none."""
+
+    key: bytes
+    deleted: bool
+    sub: int
+    before: Revision
+
+
+def pack_changes(changes: Sequence[LogChange]) -> bytes:
+    """The value of an l row, in the order of the operations."""
     assert changes, "a revision without changes has no log row"
-    return b"".join([_CHANGE.pack(deleted, sub, len(key)) + key for key, deleted, sub in changes])
+    return b"".join([_CHANGE.pack(c.deleted, c.sub, c.before, len(c.key)) + c.key for c in changes])
 
 
-def unpack_changes(value: bytes) -> list[tuple[bytes, bool, int]]:
+def unpack_changes(value: bytes) -> list[LogChange]:
     changes = []
     at = 0
     while at < len(value):
-        deleted, sub, size = _CHANGE.unpack_from(value, at)
+        deleted, sub, before, size = _CHANGE.unpack_from(value, at)
         at += _CHANGE.size
-        changes.append((value[at : at + size], bool(deleted), sub))
+        changes.append(LogChange(value[at : at + size], bool(deleted), sub, before))
         at += size
     assert at == len(value), "a log row ends with its last key"
     return changes

@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kubebraid.base.keyspace import KeyRange
-from kubebraid.base.limits import SCAN_SLICE_ROWS
+from kubebraid.base.limits import SCAN_FIRST_ROWS, SCAN_SLICE_BYTES, SCAN_SLICE_ROWS
 from kubebraid.base.record import Row
 from kubebraid.base.revision import Revision
 
@@ -59,9 +59,7 @@ def version(reader: Reader, key: bytes, revision: Revision) -> Row | None:
 
 
 def _from_history(reader: Reader, key: bytes, revision: Revision) -> Row | None:
-    prefix = keycodec.history_prefix(key)
-    start = keycodec.history(key, revision)
-    found = reader.scan(start, prefix + b"\xff" * 9, 1)
+    found = reader.scan(keycodec.history(key, revision), keycodec.history_end(key), 1)
     if not found or not found[0][1]:
         return None
     row = keycodec.unpack_row(found[0][1])
@@ -72,14 +70,21 @@ def _from_history(reader: Reader, key: bytes, revision: Revision) -> Row | None:
 def pages(
     reader: Reader, start: bytes, end: bytes, size: int = SCAN_SLICE_ROWS
 ) -> Iterator[list[tuple[bytes, bytes]]]:
-    """The stored pairs of [start, end) in pages; the last page may be short or absent."""
+    """The stored pairs of [start, end) in pages; the last page may be short or absent.
+
+    Pages begin small and grow to `size` rows as long as they hold few bytes: what a page will hold
+    is not known before it was read.
+    """
+    rows = min(size, SCAN_FIRST_ROWS)
     while start < end:
-        page = reader.scan(start, end, size)
+        page = reader.scan(start, end, rows)
         if page:
             yield page
-        if len(page) < size:
+        if len(page) < rows:
             return
         start = page[-1][0] + b"\x00"
+        weight = sum([len(key) + len(value) for key, value in page])
+        rows = max(1, min(size, rows * 4, rows * SCAN_SLICE_BYTES // max(weight, 1)))
 
 
 def rows_newest(reader: Reader, span: KeyRange) -> Iterator[list[Row]]:
@@ -90,71 +95,104 @@ def rows_newest(reader: Reader, span: KeyRange) -> Iterator[list[Row]]:
 
 def rows_at(reader: Reader, span: KeyRange, revision: Revision) -> Iterator[list[Row]]:
     """The rows that `revision` sees in key order, a slice at a time (a slice may be empty)."""
-    past = _Peekable(_visible_history(reader, span, revision))
+    past = _History(reader, span, revision)
     for page in pages(reader, *keycodec.newest_bounds(span)):
         rows: list[Row] = []
         for stored, value in page:
             key = stored[1:]
-            while past.key is not None and past.key < key:
-                yield from _breathe(past, rows)
-            old = past.take(key)
+            while past.before(key):
+                rows += past.take()
+                if past.breathe():
+                    yield rows
+                    rows = []
+            old = past.take() if past.key == key else []
             if keycodec.row_revision(value) <= revision:
                 rows.append(keycodec.unpack_row(value))
-            elif old is not None:
-                rows.append(old)
+            else:
+                rows += old
         yield rows
-    tail: list[Row] = []
-    while past.key is not None:
-        yield from _breathe(past, tail)
-    yield tail
+    while past.more():
+        rows = past.take()
+        while past.more() and not past.breathe():
+            rows += past.take()
+        yield rows
 
 
-def _breathe(past: _Peekable, rows: list[Row]) -> Iterator[list[Row]]:
-    """Move one key of the history into `rows`; hand a full slice out."""
-    old = past.take(past.key)
-    if old is not None:
-        rows.append(old)
-    if len(rows) >= SCAN_SLICE_ROWS:
-        yield rows[:]
-        rows.clear()
+class _History:
+    """A look-ahead of one key over the history space, which knows when it has worked enough."""
 
-
-class _Peekable:
-    """A look-ahead of one key over the history."""
-
-    def __init__(self, source: Iterator[tuple[bytes, Row | None]]) -> None:
-        self._source = source
+    def __init__(self, reader: Reader, span: KeyRange, revision: Revision) -> None:
+        self._reader = reader
+        self._revision = revision
+        self._at, self._end = keycodec.history_bounds(span)
+        self._page: list[tuple[bytes, bytes]] = []
+        self._next = 0
+        self._whole = False  # whether the last page reached the end of the span
+        self._pages = 0  # read since the last breath
         self.key: bytes | None = None
         self._row: Row | None = None
         self._advance()
 
-    def _advance(self) -> None:
-        self.key, self._row = next(self._source, (None, None))
+    def more(self) -> bool:
+        return self.key is not None
 
-    def take(self, key: bytes | None) -> Row | None:
-        """The row of `key` if the look-ahead stands there; then step on."""
-        if self.key is None or self.key != key:
-            return None
+    def before(self, key: bytes) -> bool:
+        """Whether the look-ahead stands on a key below `key`."""
+        return self.key is not None and self.key < key
+
+    def take(self) -> list[Row]:
+        """What `revision` sees of the key in hand, if anything; then step to the next key."""
         row = self._row
         self._advance()
-        return row
+        return [] if row is None else [row]
 
+    def breathe(self) -> bool:
+        """Whether a slice's worth of work was done since this last answered so."""
+        if not self._pages:
+            return False
+        self._pages = 0
+        return True
 
-def _visible_history(
-    reader: Reader, span: KeyRange, revision: Revision
-) -> Iterator[tuple[bytes, Row | None]]:
-    """(key, the version that `revision` sees) for each key that the history knows."""
-    current: bytes | None = None
-    decided = False
-    for page in pages(reader, *keycodec.history_bounds(span)):
-        for stored, value in page:
-            key, written = keycodec.split_history(stored)
-            if key != current:
-                if current is not None and not decided:
-                    yield current, None
-                current, decided = key, False
-            if not decided and written <= revision:
-                decided = True
-                yield key, keycodec.unpack_row(value) if value else None
-    if current is not None and not decided:
-        yield current, None
+    def _advance(self) -> None:
+        """To the next key: its first row at or below the revision decides, the rest is skipped."""
+        head = self._peek()
+        if head is None:
+            self.key, self._row = None, None
+            return
+        key, _ = keycodec.split_history(head[0])
+        self.key = key
+        self._skip_to(keycodec.history(key, self._revision))
+        found = self._peek()
+        self._row = None
+        if found is not None and found[0] < keycodec.history_end(key) and found[1]:
+            self._row = keycodec.unpack_row(found[1])
+        self._skip_to(keycodec.history_end(key))
+
+    def _skip_to(self, stored: bytes) -> None:
+        """Forward to the first row at or behind `stored`: within the page, or by a new search, so
+        that ten thousand versions of one key cost two searches."""
+        page, at = self._page, self._next
+        if page and page[-1][0] >= stored:
+            while page[at][0] < stored:
+                at += 1
+            self._next = at
+        elif not self._whole:
+            self._page, self._next = [], 0
+            self._at = max(self._at, stored)
+        else:
+            self._next = len(page)
+
+    def _peek(self) -> tuple[bytes, bytes] | None:
+        if self._next < len(self._page):
+            return self._page[self._next]
+        if self._whole or self._at >= self._end:
+            return None
+        size = SCAN_FIRST_ROWS
+        self._page = self._reader.scan(self._at, self._end, size)
+        self._next = 0
+        self._whole = len(self._page) < size
+        self._pages += 1
+        if not self._page:
+            return None
+        self._at = self._page[-1][0] + b"\x00"
+        return self._page[0]

@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from kubebraid.base.errors import RequestRefused
-from kubebraid.base.limits import LEASE_EXPIRIES_PER_TURN
+from kubebraid.base.limits import LEASE_EXPIRIES_PER_TURN, LEASE_RETRY_MS
 from kubebraid.base.ports import (
     WRITE_LEASE_REVOKE,
+    DumpSink,
     LogCall,
     LogReply,
     Publication,
@@ -34,11 +35,20 @@ from kubebraid.proto import requests
 
 from .compaction import Compactor
 from .history import read_log
+from .jobs import DumpJob, HashJob
 from .ownership import Ownership
 from .reader import Reader
 from .storage.engine import Engine, EngineError
 from .view import attached_keys
 from .writer import Writer
+
+Background = Callable[[Callable[[], None], Callable[[], None]], None]
+
+
+def _inline(work: Callable[[], None], done: Callable[[], None]) -> None:
+    """Blocking work where nobody else waits for the loop."""
+    work()
+    done()
 
 
 class Owner:
@@ -51,7 +61,10 @@ class Owner:
         sequencer: SequencerPort,
         clock: Clock,
         on_fatal: Callable[[EngineError], None],
+        background: Background = _inline,
     ) -> None:
+        """`background` runs blocking work elsewhere and calls back on the loop."""
+        self._background = background
         self._engine = engine
         self._owned = owned
         self._clock = clock
@@ -84,6 +97,17 @@ class Owner:
     def compact(self, floor: Revision, done: Callable[[], None] | None) -> None:
         self._compactor.compact(floor, done)
 
+    def hash_versions(
+        self, floor: Revision, revision: Revision, done: Callable[[int], None]
+    ) -> None:
+        self._reader.run(HashJob(self._engine.snapshot(), floor, revision, done))
+
+    def dump(self, sink: DumpSink) -> None:
+        self._reader.run(DumpJob(self._engine.snapshot(), sink))
+
+    def defragment(self, done: Callable[[], None]) -> None:
+        self._background(self._engine.defragment, done)
+
     def lease_info(self, lease: LeaseId) -> tuple[int, int, tuple[bytes, ...]] | None:
         table = self._owned.leases
         if lease not in table:
@@ -113,7 +137,8 @@ class Owner:
 
     def next_deadline_ms(self) -> int | None:
         """When `turn` should be called although nothing arrived."""
-        return self._owned.leases.next_deadline_ms()
+        deadlines = (self._owned.leases.next_deadline_ms(), self._reader.next_deadline_ms())
+        return min((d for d in deadlines if d is not None), default=None)
 
     @property
     def drained(self) -> bool:
@@ -134,5 +159,5 @@ class Owner:
         """Refused for a full queue: try again later. Gone already: nothing to do."""
         lease = reply.tag
         assert isinstance(lease, int)
-        if reply.error is not None and lease in self._owned.leases:
-            self._owned.leases.renew(lease, self._clock.now_ms())
+        if reply.error is not None:
+            self._owned.leases.keep(lease, self._clock.now_ms() + LEASE_RETRY_MS)

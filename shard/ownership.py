@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Final
 
 from kubebraid.base.ports import Sample
-from kubebraid.base.revision import Epoch, Revision, TabletId
+from kubebraid.base.revision import PENDING_BASE, Epoch, Revision, TabletId
 from kubebraid.base.tabletmap import TabletMap
 
 from . import fencing, keycodec
@@ -31,7 +31,7 @@ from .lease import LeaseTable
 from .seal import Sealed, unpack_lease
 from .storage.engine import Batch, Engine, Reader
 
-_ANY_DATA: Final = (keycodec.newest(b""), keycodec.NEWEST_END)
+_DATA: Final = ((b"h", b"i"), (b"l", b"m"), (b"n", keycodec.NEWEST_END))
 
 
 class Ownership:
@@ -64,6 +64,14 @@ class Ownership:
         tablet = self._tablets.tablet_of(key)
         assert tablet.shard == self.shard, f"{key!r} belongs to {tablet.shard}"
         return tablet.id
+
+    def heard(self, revision: Revision) -> None:
+        """R of a sample: everything up to it was allocated to somebody."""
+        self.known = max(self.known, revision)
+
+    def doubt(self) -> None:
+        """A commit may have landed unseen: no read may take the newest rows for granted."""
+        self.committed_revision = PENDING_BASE
 
     def load_leases(self, reader: Reader, now_ms: int) -> None:
         """After a start every lease gets its whole TTL again: never early (inv21)."""
@@ -100,7 +108,7 @@ def adopt(engine: Engine, shard: str, tablets: TabletMap) -> dict[TabletId, Fenc
     mine = [tablet for tablet in tablets.tablets if tablet.shard == shard]
     raws = {tablet.id: engine.get(keycodec.fence(tablet.id)) for tablet in mine}
     missing = [tablet.name for tablet in mine if raws[tablet.id] is None]
-    if missing and (len(missing) < len(mine) or engine.scan(*_ANY_DATA, 1)):
+    if missing and (len(missing) < len(mine) or any(engine.scan(*rows, 1) for rows in _DATA)):
         raise fencing.FenceDamaged(f"the fence row of tablet {missing[0]} is missing")
     batch = Batch()
     fences: dict[TabletId, Fence] = {}

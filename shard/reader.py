@@ -7,7 +7,8 @@ Invariants:
 - a read starts only when closed[t] >= its need for every tablet it names (inv04, inv05);
 - it is answered from one snapshot at one revision, never from a mixture;
 - a read below the floor is refused, also when the floor rose while it waited;
-- one turn gives each running read one slice: a long list delays nobody for longer.
+- one turn gives running reads at most READ_SLICES_PER_TURN slices, in turn: lists, however many,
+  delay nobody for longer.
 
 Counting: etcd's count ignores the limit, and pages of one listing share their total. What a page
 left uncounted is remembered by (where the next page starts, end, revision), so that a listing
@@ -23,12 +24,14 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Generator, Iterator, Mapping
+from typing import Protocol
 
 from kubebraid.base import errors
 from kubebraid.base.keyspace import KeyRange
 from kubebraid.base.limits import (
     COUNT_CACHE_ENTRIES,
     PAGE_READS_MAX,
+    READ_SLICES_PER_TURN,
     READ_WAIT_MS_MAX,
 )
 from kubebraid.base.ports import ReadCall, ReadChunk, ReadSink
@@ -40,6 +43,16 @@ from kubebraid.proto.kvwire import key_of
 from . import mvcc
 from .ownership import Ownership
 from .storage.engine import Engine, Snapshot
+
+
+class Job(Protocol):
+    """Long work in slices."""
+
+    def ready(self) -> bool:
+        """Whether a slice makes sense now."""
+
+    def step(self) -> bool:
+        """One slice. Answers whether the job has ended."""
 
 
 class CountCache:
@@ -67,7 +80,7 @@ class Reader:
         self._clock = clock
         self._counts = CountCache()
         self._parked: deque[tuple[int, ReadCall, ReadSink]] = deque()
-        self._running: deque[_Job] = deque()
+        self._running: deque[Job] = deque()
 
     def read(self, call: ReadCall, sink: ReadSink) -> None:
         """Start now if the watermarks allow it, else wait for them."""
@@ -81,10 +94,10 @@ class Reader:
             self._parked.append((self._clock.now_ms() + READ_WAIT_MS_MAX, call, sink))
 
     def turn(self) -> bool:
-        """Wake parked reads, give each running one a slice. Answers: can more be done now?"""
+        """Wake parked reads, give running ones their slices. Answers: can more be done now?"""
         self._wake()
         worked = False
-        for _ in range(len(self._running)):
+        for _ in range(min(len(self._running), READ_SLICES_PER_TURN)):
             job = self._running.popleft()
             if not job.ready():
                 self._running.append(job)
@@ -92,7 +105,15 @@ class Reader:
             worked = True
             if not job.step():
                 self._running.append(job)
-        return worked and bool(self._running)
+        return bool(self._running) and (worked or any(job.ready() for job in self._running))
+
+    def next_deadline_ms(self) -> int | None:
+        """When the first parked read gives up."""
+        return self._parked[0][0] if self._parked else None
+
+    def run(self, job: Job) -> None:
+        """Let another piece of long work take its slices among the reads."""
+        self._running.append(job)
 
     @property
     def parked(self) -> int:
@@ -120,9 +141,7 @@ class Reader:
             sink.take(ReadChunk(rows, int(row is not None), True))
             return
         fresh = call.revision >= self._owned.committed_revision
-        job = _Job(call, self._engine.snapshot(), fresh, self._counts, sink)
-        if not job.step():
-            self._running.append(job)
+        self._running.append(_Job(call, self._engine.snapshot(), fresh, self._counts, sink))
 
 
 def satisfied(
@@ -147,12 +166,14 @@ class _Job:
         self._snapshot = snapshot
         self._counts = counts
         self._sink = sink
-        self.ready = sink.ready
         if fresh:
             slices = mvcc.rows_newest(snapshot, call.span)
         else:
             slices = mvcc.rows_at(snapshot, call.span, call.revision)
         self._work = self._count(slices) if call.count_only else self._rows(slices)
+
+    def ready(self) -> bool:
+        return self._sink.ready()
 
     def step(self) -> bool:
         """One slice of work. Answers whether the job has ended (answered, or its asker gone)."""

@@ -24,7 +24,7 @@ from kubebraid.proto.kvwire import tombstone
 
 from . import fencing, keycodec
 from .apply import Evaluation
-from .draft import Change, DraftRow
+from .draft import AnyRow, Change, DraftRow
 from .fencing import Fence
 from .storage.engine import Batch
 
@@ -54,13 +54,14 @@ def seal(
     for change in evaluation.changes:
         if change.new is not None:
             change.new.settle(first)
+    last = {(change.index, change.key): change.sub for change in evaluation.changes}
     for change in evaluation.changes:
-        _write_change(batch, change, first + change.index)
+        is_last = last[change.index, change.key] == change.sub
+        _write_change(batch, change, first + change.index, is_last)
     commits = _commits(evaluation.changes, first)
     for tablet, of_tablet in commits.items():
         for commit in of_tablet:
-            changed = [(event.key, event.deleted, event.sub) for event in commit.events]
-            batch.put(keycodec.log(tablet, commit.revision), keycodec.pack_changes(changed))
+            batch.put(keycodec.log(tablet, commit.revision), _log_row(commit))
     advanced = {
         tablet: fencing.advance(fences[tablet], oepochs[tablet], first + index)
         for tablet, index in last_index(evaluation.changes).items()
@@ -71,22 +72,30 @@ def seal(
     return Sealed(batch, advanced, commits)
 
 
-def _write_change(batch: Batch, change: Change, revision: Revision) -> None:
+def _write_change(batch: Batch, change: Change, revision: Revision, is_last: bool) -> None:
     old, new = change.old, change.new
     if old is not None:
-        settled = old.row() if isinstance(old, DraftRow) else old
-        batch.put(keycodec.history(change.key, settled.mod), keycodec.pack_row(settled))
+        _supersede(batch, change.key, old, revision)
     old_lease = old.lease if old is not None else 0
     new_lease = new.lease if new is not None else 0
     if old_lease and old_lease != new_lease:
         batch.delete(keycodec.attachment(old_lease, change.key))
     if new is None:
-        batch.put(keycodec.history(change.key, revision), b"")
+        sub = keycodec.LAST_SUB if is_last else change.sub
+        batch.put(keycodec.history(change.key, revision, sub), b"")
         batch.delete(keycodec.newest(change.key))
         return
     if new_lease and new_lease != old_lease:
         batch.put(keycodec.attachment(new_lease, change.key), b"")
     batch.put(keycodec.newest(change.key), keycodec.pack_row(new.row()))
+
+
+def _supersede(batch: Batch, key: bytes, old: AnyRow, revision: Revision) -> None:
+    """Move a version to the history space; one that its own write replaced keeps its place."""
+    settled = old.row() if isinstance(old, DraftRow) else old
+    replaced_at_once = isinstance(old, DraftRow) and settled.mod == revision
+    sub = old.sub if isinstance(old, DraftRow) and replaced_at_once else keycodec.LAST_SUB
+    batch.put(keycodec.history(key, settled.mod, sub), keycodec.pack_row(settled))
 
 
 def _commits(changes: Sequence[Change], first: Revision) -> dict[TabletId, list[Commit]]:
@@ -100,11 +109,22 @@ def _commits(changes: Sequence[Change], first: Revision) -> dict[TabletId, list[
     }
 
 
+def _log_row(commit: Commit) -> bytes:
+    changes = [
+        keycodec.LogChange(event.key, event.deleted, event.sub, event.before)
+        for event in commit.events
+    ]
+    return keycodec.pack_changes(changes)
+
+
 def _event(change: Change, revision: Revision) -> Event:
-    previous = change.old.raw if change.old is not None else None
+    previous = change.before.raw if change.before is not None else None
+    before = change.before.mod if change.before is not None else 0
     if change.new is None:
-        return Event(change.key, True, tombstone(change.key, revision), previous, change.sub)
-    return Event(change.key, False, change.new.raw, previous, change.sub)
+        return Event(
+            change.key, True, tombstone(change.key, revision), previous, change.sub, before
+        )
+    return Event(change.key, False, change.new.raw, previous, change.sub, before)
 
 
 def _write_leases(batch: Batch, evaluation: Evaluation) -> None:

@@ -28,7 +28,12 @@ from typing import NamedTuple
 
 from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
-from kubebraid.base.limits import BATCH_BYTES_MAX, BATCH_WRITES_MAX, WRITE_QUEUE_MAX
+from kubebraid.base.limits import (
+    BATCH_BYTES_MAX,
+    BATCH_WRITES_MAX,
+    WRITE_QUEUE_BYTES_MAX,
+    WRITE_QUEUE_MAX,
+)
 from kubebraid.base.ports import (
     WRITE_DELETE,
     WRITE_LEASE_GRANT,
@@ -38,6 +43,7 @@ from kubebraid.base.ports import (
     AllocReply,
     AllocRequest,
     Publication,
+    Sample,
     SequencerPort,
     TabletNews,
     WriteCall,
@@ -80,7 +86,10 @@ class Writer:
         self._clock = clock
         self._on_fatal = on_fatal
         self._queue: deque[tuple[WriteCall, Done]] = deque()
+        self._queued_bytes = 0
         self._flight: _InFlight | None = None
+        self._sampling = False  # a read of the sequencer's R is on its way
+        self._certain = False  # `known` is R as of after the first queued call arrived
         self._requests = 0
         self._failed = False
         self.subscribers: list[Callable[[Publication], None]] = []
@@ -91,13 +100,14 @@ class Writer:
             refused = self._admit(call)
             if refused is None:
                 self._queue.append((call, done))
+                self._queued_bytes += len(call.payload)
             else:
                 done(WriteReply(call.tag, 0, b"", refused))
 
     def _admit(self, call: WriteCall) -> RequestRefused | None:
         if self._failed:
             return errors.STOPPED
-        if len(self._queue) >= WRITE_QUEUE_MAX:
+        if len(self._queue) >= WRITE_QUEUE_MAX or self._queued_bytes >= WRITE_QUEUE_BYTES_MAX:
             return errors.TOO_MANY_REQUESTS
         if call.map_version != self._owned.map_version:
             return errors.TIMED_OUT
@@ -109,15 +119,22 @@ class Writer:
 
     def turn(self) -> bool:
         """Commit one batch, if there is one and none is in flight. Answers: is there more?"""
-        if self._flight is not None or not self._queue or self._failed:
+        if self._flight is not None or self._sampling or not self._queue or self._failed:
             return False
         flight = self._evaluate()
+        if not flight.answers:
+            self._sampling = True
+            self._sequencer.read_revision(self._sampled)
+            return bool(self._queue) and not self._sampling
         self._flight = flight
+        self._certain = False
         self._requests += 1
         touched = last_index(flight.evaluation.changes)
+        named = {tablet for call, _, _ in flight.answers for tablet in call.tablets} | set(touched)
+        # A batch of lease grants names no tablet: it proves the ownership of our first one.
         ends = tuple(
             (tablet, self._owned.oepochs[tablet], touched.get(tablet, -1))
-            for tablet in {t for call, _, _ in flight.answers for t in call.tablets} | set(touched)
+            for tablet in named or {min(self._owned.oepochs)}
         )
         request = AllocRequest(
             self._owned.cepoch,
@@ -129,6 +146,12 @@ class Writer:
         self._sequencer.alloc(request, self._granted)
         return bool(self._queue)
 
+    def _sampled(self, sample: Sample) -> None:
+        """The first queued call names a revision that this shard has not heard of: now it has."""
+        self._sampling = False
+        self._certain = True
+        self._owned.heard(sample.revision)
+
     def _evaluate(self) -> _InFlight:
         """Take what has queued, up to the batch's bounds or an answer that must wait."""
         evaluation = Evaluation(
@@ -137,6 +160,7 @@ class Writer:
             self._owned.leases,
             self._owned.known,
             self._owned.floor(),
+            certain=self._certain,
         )
         answers: list[tuple[WriteCall, Done, Outcome]] = []
         while (
@@ -146,9 +170,10 @@ class Writer:
             try:
                 outcome = _outcome(evaluation, call)
             except Ambiguous:
-                assert answers, "the first of a batch meets no pending revision"
+                assert answers or not self._certain, "nothing is pending for the first of a batch"
                 break
             self._queue.popleft()
+            self._queued_bytes -= len(call.payload)
             answers.append((call, done, outcome))
         return _InFlight(evaluation, answers)
 
@@ -199,6 +224,7 @@ class Writer:
     def _fail(self, flight: _InFlight, error: EngineError) -> None:
         """Unknown outcome: answer so, and stop before anything could contradict it."""
         self._failed = True
+        self._owned.doubt()
         waiting = [(call, done) for call, done, _ in flight.answers] + list(self._queue)
         self._queue.clear()
         for call, done in waiting:

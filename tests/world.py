@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 
 from kubebraid.base.limits import PROGRESS_INTERVAL_MS
 from kubebraid.base.tabletmap import layout
-from kubebraid.cli.node import SHARD, Node, NodeOptions
+from kubebraid.cli.node import SHARD, Node, NodeOptions, Seams
 from kubebraid.proto.etcd import rpc_pb2
 from kubebraid.proto.server import (
     METHOD_BY_PATH,
@@ -42,6 +42,9 @@ RESPONSES: Final[dict[str, type[Message]]] = {
     "Lease.LeaseLeases": rpc_pb2.LeaseLeasesResponse,
     "Maintenance.Status": rpc_pb2.StatusResponse,
     "Maintenance.Alarm": rpc_pb2.AlarmResponse,
+    "Maintenance.Hash": rpc_pb2.HashResponse,
+    "Maintenance.HashKV": rpc_pb2.HashKVResponse,
+    "Maintenance.Defragment": rpc_pb2.DefragmentResponse,
     "Cluster.MemberList": rpc_pb2.MemberListResponse,
 }
 WATCH: Final = METHOD_BY_PATH["/etcdserverpb.Watch/Watch"]
@@ -133,7 +136,8 @@ class World:
 
     def _start(self) -> None:
         self.edge = FakeEdge()
-        self.node = Node(self.engine, self._map, self._options, self.clock, self._random, _raise)
+        seams = Seams(self.clock, self._random, _raise)
+        self.node = Node(self.engine, self._map, self._options, seams)
 
     def run(self) -> None:
         """Turn until idle; bounded, so that a livelock is a failure."""
@@ -217,9 +221,21 @@ class World:
         self._start()
 
     def _reopen_copy(self, directory: Path) -> None:
-        """What a killed process leaves is its files as they are: open a copy of them."""
+        """What a killed process leaves is its files as they are: open a copy of them.
+
+        RocksDB may remove a file while it is copied; then the copy is made again.
+        """
         copy = directory.with_name(directory.name + "+")
-        shutil.copytree(directory, copy, ignore=shutil.ignore_patterns("LOCK"))
+        while True:
+            before = sorted(directory.iterdir())
+            try:
+                shutil.copytree(directory, copy, ignore=shutil.ignore_patterns("LOCK"))
+            except shutil.Error:
+                shutil.rmtree(copy)
+                continue
+            if sorted(directory.iterdir()) == before:
+                break
+            shutil.rmtree(copy)
         self.engine.close()
         self._directory = copy
         self.engine = RocksEngine.open(copy, create=False)

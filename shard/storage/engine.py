@@ -129,5 +129,9 @@ class Engine(Reader, Protocol):
     def disk_bytes(self) -> int:
         """An estimate of the bytes held on disk (memory: the bytes of keys and values)."""
 
+    def defragment(self) -> None:
+        """Give the space of removed rows back to the device. Blocks; may run in another thread
+        while the engine is used."""
+
     def close(self) -> None:
         """Release everything; what was written synced is durable. Idempotent."""

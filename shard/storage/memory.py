@@ -154,6 +154,9 @@ class MemoryEngine(_MemoryReader):
     def disk_bytes(self) -> int:
         return self._open_table().size_bytes
 
+    def defragment(self) -> None:
+        self._open_table()  # removed rows hold no memory
+
     def clone(self) -> MemoryEngine:
         """An independent engine with what a crash now would leave; works on a closed one too."""
         engine = MemoryEngine()

@@ -336,6 +336,9 @@ class RocksEngine:
         options.set_bottommost_level_compaction(rocksdict.BottommostLevelCompaction.force())
         self._open_db().compact_range(start, end, options)
 
+    def defragment(self) -> None:
+        self.compact(b"", b"\xff")
+
     @_classified
     def close(self) -> None:
         """Release everything; only then raise what RocksDB met, for instance a full device."""

@@ -14,6 +14,7 @@ USAGE = """usage: kubebraid COMMAND [FLAGS]
 
 commands:
   serve      serve the etcd v3 API from one process, on one data directory
+  ctl        operate a store: snapshot restore, snapshot status
   version    print the version
 """
 
@@ -30,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             from kubebraid.cli.serve import serve
 
             return serve(arguments[1:])
+        case ["ctl"]:
+            return ctl(arguments[1:])
         case ["version" | "--version"]:
             print(VERSION)
             return 0
@@ -41,6 +44,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 2
         case _:
             print(USAGE, end="", file=sys.stderr)
+            return 2
+
+
+def ctl(arguments: Sequence[str]) -> int:
+    """The operator's commands: a noun, then a verb."""
+    match arguments[:1]:
+        case ["snapshot"]:
+            from kubebraid.cli.snapshot import snapshot
+
+            return snapshot(arguments[1:])
+        case _:
+            known = (
+                "kubebraid ctl: the nouns are: snapshot (restore FILE --data-dir DIR, status FILE)"
+            )
+            print(known, file=sys.stderr)
             return 2
 
 

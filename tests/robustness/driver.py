@@ -76,7 +76,8 @@ class Driver:
         explained = explain(self.model, requests, outcomes)
         self.failed = explained is None
         assert explained is not None, tell(requests, outcomes, self.model)
-        for lease in explained.leases.keys() - self.model.leases.keys():
+        granted = {o.ID for o in outcomes if isinstance(o, rpc_pb2.LeaseGrantResponse)}
+        for lease in granted & explained.leases.keys():
             self._due_ms[lease] = self._now_ms + explained.leases[lease] * 1000
             self._overdue_ms[lease] = self._due_ms[lease] + SLACK_MS
         self.model = explained

@@ -83,6 +83,29 @@ class Traffic:
         )
         return self.pick(kinds)()
 
+    def change(self) -> Request:
+        """A request that most likely changes keys, often several, often of several tablets."""
+        match self.pick(("put", "delete", "txn", "put", "span", "txn", "put")):
+            case "put":
+                return rpc_pb2.PutRequest(key=self.pick(KEYS), value=self.pick(VALUES))
+            case "delete":
+                return rpc_pb2.DeleteRangeRequest(key=self.pick(KEYS))
+            case "span":
+                key, range_end = self.pick(SPANS)
+                return rpc_pb2.DeleteRangeRequest(key=key, range_end=range_end)
+            case _:
+                return self.several()
+
+    def several(self) -> rpc_pb2.TxnRequest:
+        """A transaction that puts some keys and deletes others."""
+        keys = list(KEYS)
+        self._random.shuffle(keys)
+        puts = [rpc_pb2.PutRequest(key=key, value=self.pick(VALUES)) for key in keys[:2]]
+        gone = [rpc_pb2.DeleteRangeRequest(key=key) for key in keys[2 : 2 + self.pick((1, 2, 0))]]
+        operations = [rpc_pb2.RequestOp(request_put=put) for put in puts]
+        operations += [rpc_pb2.RequestOp(request_delete_range=delete) for delete in gone]
+        return rpc_pb2.TxnRequest(success=operations)
+
     def key(self) -> bytes:
         return b"" if self.chance(1) else self.pick(KEYS)
 

@@ -155,7 +155,7 @@ def judge_atomic(request: Request, responses: Responses, history: Model) -> None
     for revision in {event.kv.mod_revision for event in events_of(responses)}:
         got = [e for e in events_of(responses) if e.kv.mod_revision == revision]
         want = expected(request, history, revision, revision)
-        if [_identity(e) for e in got] != [_identity(e) for e in want]:
+        if _told(got) != _told(want):
             raise Broken("Atomic", f"revision {revision}: got {_names(got)} of {_names(want)}")
 
 
@@ -164,7 +164,7 @@ def judge_resumable(request: Request, responses: Responses, history: Model) -> N
     start, got = start_of(request, responses), events_of(responses)
     if got:
         want = expected(request, history, start, got[0].kv.mod_revision)
-        if not want or _identity(want[0]) != _identity(got[0]):
+        if not want or want[0].kv.mod_revision != got[0].kv.mod_revision:
             what = f"from {start}: began with {_name(got[0])}, not {_names(want[:1])}"
             raise Broken("Resumable", what)
     for number, response in enumerate(responses):
@@ -188,7 +188,7 @@ def judge_reliable(
     last = max(seen(request, responses), complete_to or 0)
     want = expected(request, history, start, last)
     got = events_of(responses)
-    if [_identity(event) for event in got] != [_identity(event) for event in want]:
+    if _told(got) != _told(want):
         missing = [e for e in want if _identity(e) not in {_identity(g) for g in got}]
         raise Broken("Reliable", f"from {start} to {last}: missing {_names(missing)}")
 
@@ -253,6 +253,11 @@ def _created(event: kv_pb2.Event) -> bool:
 
 def _identity(event: kv_pb2.Event) -> tuple[int, bytes, int]:
     return event.kv.mod_revision, event.kv.key, event.type
+
+
+def _told(events: Sequence[kv_pb2.Event]) -> list[tuple[int, bytes, int]]:
+    """What was told, in the order of telling: within a revision that of its operations."""
+    return [_identity(event) for event in events]
 
 
 def _name(event: kv_pb2.Event) -> str:

@@ -1,0 +1,161 @@
+"""Snapshot and hashes: what operators take from a running store.
+
+What it is: the maintenance calls that read everything: Snapshot, Hash, HashKV, Defragment. What it
+is not: the file format (base/dump) or the reading (the owners' jobs).
+
+Invariants: a snapshot is consistent: one state, its revision in the head; a hash is of a revision
+that was closed when it was taken; none of them stops the traffic.
+
+Worked example: `etcdctl snapshot save f` receives `dump.size(..)` bytes, the last 32 of which are
+the SHA-256 of the rest.
+
+Tested in tests/unit/router/test_backup.py, tests/e2e/test_etcdctl.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from kubebraid import VERSION
+from kubebraid.base import dump, errors
+from kubebraid.base.ports import Sample
+from kubebraid.base.revision import Revision
+from kubebraid.proto import requests, responses
+from kubebraid.proto.server import STREAM_HIGH_WATER_BYTES, Edge
+
+from .answers import Caller
+from .context import Context
+from .kv import KvService
+
+HASH_MODULUS = 1 << 32
+
+
+class BackupService:
+    """Snapshot, Hash, HashKV, Defragment."""
+
+    def __init__(self, context: Context, kv: KvService) -> None:
+        self._context = context
+        self._kv = kv
+        self._open: set[tuple[Edge, int]] = set()
+
+    def defragment(self, caller: Caller, _payload: bytes) -> None:
+        """Answered when the space is back; the store serves meanwhile, unlike etcd's."""
+        owners = list(self._context.owners.values())
+
+        def answer(sample: Sample) -> None:
+            done = _after(len(owners), lambda: caller.respond(sample.revision, b""))
+            for owner in owners:
+                owner.defragment(done)
+
+        self._kv.with_sample(answer)
+
+    def hash(self, caller: Caller, _payload: bytes) -> None:
+        def answer(sample: Sample) -> None:
+            self._hash(
+                sample.revision,
+                lambda total: caller.respond(sample.revision, responses.hash_of(total)),
+            )
+
+        self._kv.with_sample(answer)
+
+    def hash_kv(self, caller: Caller, payload: bytes) -> None:
+        wanted = requests.hash_revision(payload)
+
+        def answer(sample: Sample) -> None:
+            floor = self._context.coordinator.compact_revision()
+            revision = wanted or sample.revision
+            if revision > sample.revision:
+                caller.fail(errors.FUTURE_REVISION)
+            elif revision < floor:
+                caller.fail(errors.COMPACTED)
+            else:
+                self._hash(
+                    revision,
+                    lambda total: caller.respond(
+                        sample.revision, responses.hash_kv(total, floor, revision)
+                    ),
+                )
+
+        self._kv.with_sample(answer)
+
+    def _hash(self, revision: Revision, done: Callable[[int], None]) -> None:
+        floor = self._context.coordinator.compact_revision()
+        sums: list[int] = []
+        owners = list(self._context.owners.values())
+
+        def add(part: int) -> None:
+            sums.append(part)
+            if len(sums) == len(owners):
+                done(sum(sums) % HASH_MODULUS)
+
+        for owner in owners:
+            owner.hash_versions(floor, revision, add)
+
+    def snapshot(self, caller: Caller, _payload: bytes) -> None:
+        """One store, one owner: a cluster's snapshot needs a cut through all of them."""
+        if len(self._context.owners) != 1:
+            caller.fail(errors.unimplemented("a snapshot over several shards is not there yet"))
+            return
+        (owner,) = self._context.owners.values()
+        self._open.add((caller.edge, caller.call_id))
+
+        def answer(sample: Sample) -> None:
+            floor = self._context.coordinator.compact_revision()
+            head = dump.Head(sample.revision, floor, VERSION)
+            owner.dump(_SnapshotStream(caller, head, sample.revision, self._open))
+
+        self._kv.with_sample(answer)
+
+    def cancelled(self, edge: Edge, call_id: int) -> None:
+        """The client of a Snapshot is gone: its dump ends at the next slice."""
+        self._open.discard((edge, call_id))
+
+
+class _SnapshotStream:
+    """Pairs in, SnapshotResponses out. Implements DumpSink."""
+
+    def __init__(
+        self, caller: Caller, head: dump.Head, revision: Revision, live: set[tuple[Edge, int]]
+    ) -> None:
+        self._caller = caller
+        self._head = head
+        self._revision = revision
+        self._live = live
+        self._writer = dump.Writer(head)
+        self._remaining = 0
+
+    def begin(self, payload: int, records: int) -> None:
+        self._remaining = dump.size(self._head, payload, records)
+        self._send(self._writer.head())
+
+    def ready(self) -> bool:
+        return self._caller.edge.pending_bytes(self._caller.call_id) <= STREAM_HIGH_WATER_BYTES
+
+    def take(self, pairs: Sequence[tuple[bytes, bytes]]) -> bool:
+        self._send(self._writer.pairs(pairs))
+        return (self._caller.edge, self._caller.call_id) in self._live
+
+    def end(self) -> None:
+        self._send(self._writer.end())
+        assert self._remaining == 0, "the size was told rightly"
+        self._live.discard((self._caller.edge, self._caller.call_id))
+        self._caller.edge.end(self._caller.call_id)
+
+    def _send(self, blob: bytes) -> None:
+        self._remaining -= len(blob)
+        header = self._caller.header.field(self._revision)
+        body = responses.snapshot_part(self._remaining, blob, self._head.version)
+        self._caller.edge.send(self._caller.call_id, header + body)
+
+
+def _after(count: int, done: Callable[[], None]) -> Callable[[], None]:
+    """A callback that calls `done` when it was called `count` times."""
+    waiting = count
+
+    def one() -> None:
+        nonlocal waiting
+        waiting -= 1
+        if not waiting:
+            done()
+
+    return one

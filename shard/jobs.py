@@ -1,0 +1,79 @@
+"""Long work of a shard besides reads: hashing and dumping, a slice per turn, on a snapshot.
+
+What it is: jobs for the reader's loop. What it is not: their formats (`checksum.py`, base/dump).
+
+Invariants: a job sees one snapshot from its start to its end, and closes it; it never holds the
+loop for longer than a slice.
+
+Tested in tests/unit/shard/test_jobs.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from kubebraid.base.ports import DumpSink
+from kubebraid.base.revision import Revision
+
+from . import mvcc
+from .checksum import hash_versions
+from .storage.engine import Snapshot
+
+EVERY_ROW: Final = (b"\x00", b"\xff")  # row kinds are letters
+
+
+class HashJob:
+    """HashKV over a snapshot."""
+
+    def __init__(
+        self, snapshot: Snapshot, floor: Revision, revision: Revision, done: Callable[[int], None]
+    ) -> None:
+        self._snapshot = snapshot
+        self._work = hash_versions(snapshot, floor, revision)
+        self._done = done
+
+    def ready(self) -> bool:
+        return True
+
+    def step(self) -> bool:
+        crc = next(self._work)
+        if crc is None:
+            return False
+        self._snapshot.close()
+        self._done(crc)
+        return True
+
+
+class DumpJob:
+    """Every stored pair, measured first, then sent at the sink's pace."""
+
+    def __init__(self, snapshot: Snapshot, sink: DumpSink) -> None:
+        self._snapshot = snapshot
+        self._sink = sink
+        self._work = self._slices()
+
+    def ready(self) -> bool:
+        return self._sink.ready()
+
+    def step(self) -> bool:
+        ended = next(self._work)
+        if ended:
+            self._snapshot.close()
+        return ended
+
+    def _slices(self) -> Iterator[bool]:
+        """False after each slice, True once: at the end, or when nobody waits any more."""
+        payload = records = 0
+        for page in mvcc.pages(self._snapshot, *EVERY_ROW):
+            payload += sum(len(key) + len(value) for key, value in page)
+            records += len(page)
+            yield False
+        self._sink.begin(payload, records)
+        for page in mvcc.pages(self._snapshot, *EVERY_ROW):
+            if not self._sink.take(page):
+                yield True
+                return
+            yield False
+        self._sink.end()
+        yield True

@@ -1,0 +1,80 @@
+"""The coordinator's state: its byte form, and what it refuses to read."""
+
+from __future__ import annotations
+
+import json
+import zlib
+
+import pytest
+
+from kubebraid.base.ports import ALARM_CORRUPT, ALARM_NOSPACE, Alarm
+from kubebraid.base.tabletmap import layout
+from kubebraid.coordinator.state import NEVER_COMPACTED, State, StateUnreadable, decode, encode
+
+
+def state() -> State:
+    tablets = layout([b"/registry/pods/", b"/\xff\x00/"], "shard-1")
+    alarms = frozenset({Alarm(77, ALARM_NOSPACE), Alarm(5, ALARM_CORRUPT)})
+    return State(3, 90, tablets, alarms)
+
+
+def sealed(body: bytes) -> bytes:
+    """Bytes with a checksum that is right."""
+    return b"%08x" % zlib.crc32(body) + body
+
+
+@pytest.mark.parametrize("made", [state(), State(0, NEVER_COMPACTED, layout([]))])
+def test_encoded_state_is_read_back(made: State) -> None:
+    """Keys are bytes, not text: they must survive JSON."""
+    assert decode(encode(made)) == made
+
+
+def test_stored_form_of_version_1_stays_readable() -> None:
+    """Written down once, as the first program stored it: whoever adds a field and keeps the
+    number of the format must go on reading what has not got it."""
+    body = (
+        b'{"format":1,"cepoch":3,"compact_revision":90,"map_version":2,'
+        b'"tablets":[[1,"default-0","",null,"shard-0",4]]}'
+    )
+    made = decode(sealed(body))
+    assert (made.cepoch, made.compact_revision, made.tablets.version) == (3, 90, 2)
+    assert [t.oepoch for t in made.tablets.tablets] == [4]
+    assert made.alarms == frozenset()
+
+
+def test_any_flipped_bit_is_damage() -> None:
+    raw = encode(state())
+    for at in range(len(raw)):
+        damaged = raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]
+        with pytest.raises(StateUnreadable):
+            decode(damaged)
+
+
+@pytest.mark.parametrize("raw", [b"", b"0", b"00000000", encode(state())[:-1]])
+def test_state_that_is_cut_short_is_damage(raw: bytes) -> None:
+    with pytest.raises(StateUnreadable):
+        decode(raw)
+
+
+def test_unknown_version_is_refused_by_its_number() -> None:
+    fields = json.loads(encode(state())[8:])
+    with pytest.raises(StateUnreadable, match="unknown format 2"):
+        decode(sealed(json.dumps({**fields, "format": 2}).encode()))
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"cepoch":1}', b"[]", b"\x02binary", b"null"])
+def test_state_of_a_form_that_says_no_version_is_refused(body: bytes) -> None:
+    """Its checksum is right, so somebody wrote it: a program that is newer than this one."""
+    with pytest.raises(StateUnreadable):
+        decode(sealed(body))
+
+
+def test_refusal_tells_the_operator_what_to_do() -> None:
+    assert StateUnreadable.definite
+    assert "restore" in StateUnreadable.hint
+
+
+@pytest.mark.parametrize(("cepoch", "floor"), [(-1, 0), (0, -2)])
+def test_state_below_its_bounds_is_a_bug(cepoch: int, floor: int) -> None:
+    with pytest.raises(AssertionError):
+        State(cepoch, floor, layout([]))

@@ -1,0 +1,170 @@
+"""The release rule by hand: what may be shown, when, and that it never goes back."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubebraid.base.ports import Sample, TabletNews
+from kubebraid.base.record import Commit
+from kubebraid.router.merge import Feed, View, join
+
+from .fakes import commit, event, sample
+
+
+def view(revision: int, last: dict[int, int], closed: dict[int, int]) -> View:
+    return View(sample(revision, last), dict(closed))
+
+
+def news(tablet: int, closed: int, *commits: Commit) -> TabletNews:
+    return TabletNews(tablet, 1, commits, closed)
+
+
+def hear(feed: Feed, of: View, item: TabletNews) -> None:
+    feed.offer(item)
+    of.close(item.tablet, item.closed)
+
+
+def test_worked_example_holds_back_until_the_slow_tablet_closes() -> None:
+    """Commit 7 of tablet 1 waits while 6 of tablet 2 may still come, even if it is void."""
+    state = view(5, {1: 5, 2: 5}, {1: 5, 2: 5})
+    feed = Feed((1, 2), state)
+    hear(feed, state, news(1, 7, commit(7, b"a")))
+    state.absorb(sample(7, {1: 7, 2: 6}))
+    assert state.bound((1, 2)) == 5
+    assert feed.release() == []
+    state.close(2, 6)
+    assert state.bound((1, 2)) == 7
+    assert feed.release() == [commit(7, b"a")]
+
+
+def test_bound_is_the_samples_revision_if_no_tablet_lags() -> None:
+    """A tablet without writes holds nobody back: its last is what it has closed."""
+    assert view(90, {1: 3, 2: 90}, {1: 3, 2: 90}).bound((1, 2)) == 90
+    assert view(90, {1: 3, 2: 90}, {1: 3, 2: 5}).bound((1,)) == 90
+
+
+def test_bound_is_the_least_closed_of_those_that_lag() -> None:
+    assert view(9, {1: 9, 2: 8, 3: 2}, {1: 6, 2: 5, 3: 2}).bound((1, 2, 3)) == 5
+
+
+def test_tablet_that_was_never_heard_of_releases_nothing() -> None:
+    assert view(9, {1: 9, 2: 4}, {1: 9}).bound((1, 2)) == 0
+
+
+def test_bound_does_not_fall_when_an_idle_tablet_is_given_a_revision() -> None:
+    """Up to 10 all was here and was shown; that tablet 1 now has 12 in flight changes nothing.
+
+    closed[1] is 5 because nothing of it was written after 5, not because 6 to 10 are missing.
+    """
+    state = view(10, {1: 5, 2: 10}, {1: 5, 2: 10})
+    feed = Feed((1, 2), state)
+    assert feed.released == 10
+    state.absorb(sample(12, {1: 12, 2: 10}))
+    assert feed.release() == []
+    assert feed.released == 10
+    assert feed.bound() >= 10
+    hear(feed, state, news(1, 12, commit(12, b"a")))
+    assert feed.release() == [commit(12, b"a")]
+    assert feed.released == 12
+
+
+def test_one_revision_in_two_tablets_leaves_as_one_commit() -> None:
+    """inv06: etcd puts all events of a revision into one response."""
+    state = view(1, {1: 1, 2: 1}, {1: 1, 2: 1})
+    feed = Feed((1, 2), state)
+    state.absorb(sample(2, {1: 2, 2: 2}))
+    hear(feed, state, news(2, 2, commit(2, b"z")))
+    assert feed.release() == []
+    hear(feed, state, news(1, 2, commit(2, b"a")))
+    (joined,) = feed.release()
+    assert joined == commit(2, b"a", b"z")
+
+
+def test_late_old_publication_does_not_bring_back_an_old_sample() -> None:
+    state = view(7, {1: 7, 2: 6}, {1: 7, 2: 5})
+    state.absorb(sample(6, {1: 5, 2: 6}))
+    assert (state.revision, state.last) == (7, {1: 7, 2: 6})
+    state.close(2, 6)
+    assert state.bound((1, 2)) == 7
+
+
+def test_feed_remembers_what_was_published_before_it_began() -> None:
+    """Commit 7 is in the log only: a watcher must read past it before it may join."""
+    feed = Feed((1, 2), view(7, {1: 7, 2: 6}, {1: 7, 2: 5}))
+    assert (feed.released, feed.since) == (5, 7)
+
+
+def test_event_at_or_below_what_was_released_is_our_own_mistake() -> None:
+    """inv11: it would be lost, or shown out of order; better to stop."""
+    state = view(7, {1: 7}, {1: 7})
+    feed = Feed((1,), state)
+    with pytest.raises(AssertionError, match="released"):
+        feed.offer(news(1, 8, commit(7, b"a")))
+
+
+def test_commits_of_a_tablet_out_of_order_are_our_own_mistake() -> None:
+    feed = Feed((1,), view(1, {1: 1}, {1: 1}))
+    with pytest.raises(AssertionError, match="order"):
+        feed.offer(news(1, 3, commit(3, b"a"), commit(2, b"b")))
+
+
+def test_closed_that_falls_is_our_own_mistake() -> None:
+    with pytest.raises(AssertionError, match="never falls"):
+        view(7, {1: 7}, {1: 7}).close(1, 6)
+
+
+@pytest.mark.parametrize("other", [Sample(2, 1, 8, {1: 8}), Sample(1, 2, 8, {1: 8})])
+def test_samples_of_another_reign_or_map_do_not_mix(other: Sample) -> None:
+    """M11: `last` names tablets of its own map; revisions grow within one reign."""
+    with pytest.raises(AssertionError):
+        view(7, {1: 7}, {1: 7}).absorb(other)
+
+
+def test_join_makes_one_commit_of_a_revision_and_keeps_the_order() -> None:
+    parts = [commit(2, b"a"), commit(3, b"b"), commit(3, b"c"), commit(4, b"d")]
+    assert join(parts) == [commit(2, b"a"), commit(3, b"b", b"c"), commit(4, b"d")]
+
+
+def test_joined_events_are_in_the_order_of_the_operations() -> None:
+    """etcd's order within a revision; grouped by tablet, a put could come before its delete."""
+    first = Commit(2, (event(b"z", 2, place=0), event(b"y", 2, place=2)))
+    second = Commit(2, (event(b"a", 2, place=1),))
+    ((joined),) = join([second, first])
+    assert [e.key for e in joined.events] == [b"z", b"a", b"y"]
+
+
+TABLETS = (1, 2, 3)
+
+
+@given(
+    st.lists(st.sets(st.sampled_from(TABLETS), min_size=1), min_size=1, max_size=12),
+    st.lists(st.sampled_from(TABLETS), max_size=60),
+)
+def test_any_order_of_arrival_gives_the_one_order_of_revisions(
+    writes: list[set[int]], arrivals: list[int]
+) -> None:
+    """inv07, inv09: nothing lost, nothing twice, strictly rising, joined; released never falls."""
+    last = dict.fromkeys(TABLETS, 1)
+    queues: dict[int, list[tuple[Commit, int, dict[int, int]]]] = {t: [] for t in TABLETS}
+    for revision, touched in enumerate(writes, start=2):
+        last |= dict.fromkeys(touched, revision)
+        for tablet in touched:
+            queues[tablet].append((commit(revision, b"%d" % tablet), revision, dict(last)))
+    state = view(1, dict.fromkeys(TABLETS, 1), dict.fromkeys(TABLETS, 1))
+    feed = Feed(TABLETS, state)
+    shown: list[Commit] = []
+    for tablet in [*arrivals, *(t for t in TABLETS for _ in range(len(writes)))]:
+        if not queues[tablet]:
+            continue
+        item, revision, known = queues[tablet].pop(0)
+        before = feed.released
+        hear(feed, state, news(tablet, revision, item))
+        state.absorb(sample(revision, known))
+        shown += feed.release()
+        assert feed.released >= before
+        assert all(c.revision <= feed.released for c in shown)
+    revisions = [c.revision for c in shown]
+    assert revisions == list(range(2, len(writes) + 2))
+    assert [{int(e.key) for e in c.events} for c in shown] == writes
