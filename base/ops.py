@@ -120,6 +120,10 @@ class TxnOp(NamedTuple):
     success: tuple[Op, ...]
     failure: tuple[Op, ...]
 
+    def writes(self) -> bool:
+        """Whether etcd counts it as a write: any operation but a range (IsTxnReadonly)."""
+        return any(not isinstance(op, RangeOp) for op in self.success + self.failure)
+
 
 Op: TypeAlias = PutOp | DeleteOp | RangeOp | TxnOp
 

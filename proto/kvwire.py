@@ -126,6 +126,10 @@ class Header:
         self._before = integer(1, cluster_id) + integer(2, member_id) + b"\x18"
         self._after = integer(4, raft_term)
 
+    def bare(self) -> bytes:
+        """The whole field 1 without a revision, where etcd fills in none."""
+        return blob(1, self._before[:-1] + self._after)
+
     def field(self, revision: int) -> bytes:
         """The whole field 1: tag, length, header."""
         assert revision >= 1, revision

@@ -29,18 +29,23 @@ M = TypeVar("M", bound=Message)
 
 
 class MalformedMessage(RequestRefused):
-    """The bytes of a request are no protobuf message of its type."""
+    """The bytes of a request are no protobuf message of its type: grpc-go's code and words."""
 
-    def __init__(self, cause: str) -> None:
-        # grpc-go refuses what it cannot unmarshal with this code and these words.
-        super().__init__(Code.INTERNAL, f"grpc: error unmarshalling request: {cause}")
+    def __init__(self, *, streamed: bool) -> None:
+        what = "failed to unmarshal the received message" if streamed else _UNMARSHALLING
+        super().__init__(
+            Code.INTERNAL, f"grpc: {what}: proto: cannot parse invalid wire-format data"
+        )
 
 
-def _parse(kind: type[M], payload: bytes) -> M:
+_UNMARSHALLING = "error unmarshalling request"
+
+
+def _parse(kind: type[M], payload: bytes, *, streamed: bool = False) -> M:
     try:
         return kind.FromString(payload)
-    except DecodeError as error:
-        raise MalformedMessage(str(error)) from None
+    except DecodeError:
+        raise MalformedMessage(streamed=streamed) from None
 
 
 # -- KV ----------------------------------------------------------------------------------------
@@ -52,7 +57,7 @@ def range_request(payload: bytes) -> RangeOp | RequestRefused:
 
 
 def range_stream_request(payload: bytes) -> RangeOp | RequestRefused:
-    request = _parse(rpc_pb2.RangeRequest, payload)
+    request = _parse(rpc_pb2.RangeRequest, payload, streamed=True)
     return check.check_range_stream(request) or convert.range_op(request)
 
 
@@ -111,7 +116,7 @@ def encode_lease_revoke(lease: LeaseId) -> bytes:
 
 
 def lease_keep_alive(payload: bytes) -> LeaseId:
-    return _parse(rpc_pb2.LeaseKeepAliveRequest, payload).ID
+    return _parse(rpc_pb2.LeaseKeepAliveRequest, payload, streamed=True).ID
 
 
 def lease_time_to_live(payload: bytes) -> tuple[LeaseId, bool]:
@@ -155,7 +160,7 @@ _NO_DELETE = rpc_pb2.WatchCreateRequest.FilterType.NODELETE
 
 def watch_message(payload: bytes) -> WatchMessage:
     """One message of a Watch stream; None for a kind that nobody knows."""
-    request = _parse(rpc_pb2.WatchRequest, payload)
+    request = _parse(rpc_pb2.WatchRequest, payload, streamed=True)
     match request.WhichOneof("request_union"):
         case "create_request":
             create = request.create_request
@@ -205,6 +210,6 @@ def health_service(payload: bytes) -> str:
     return _parse(health_pb2.HealthCheckRequest, payload).service
 
 
-def status_request(payload: bytes) -> None:
-    """StatusRequest has no fields."""
+def check_empty(payload: bytes) -> None:
+    """A request whose fields decide nothing here: it must be a message all the same."""
     _parse(rpc_pb2.StatusRequest, payload)

@@ -25,6 +25,7 @@ class Figures(NamedTuple):
     storage_version: str
     disk_bytes: int
     used_bytes: int
+    quota_bytes: int
     revision: int
 
 
@@ -35,6 +36,8 @@ def status(header: Header, figures: Figures) -> bytes:
         storageVersion=figures.storage_version,
         dbSize=figures.disk_bytes,
         dbSizeInUse=figures.used_bytes,
+        dbSizeQuota=figures.quota_bytes,
+        downgradeInfo=rpc_pb2.DowngradeInfo(),
         leader=header.member_id,
         raftIndex=figures.revision,
         raftAppliedIndex=figures.revision,
@@ -87,6 +90,13 @@ def serving(is_serving: bool) -> bytes:
     kinds = health_pb2.HealthCheckResponse
     state = kinds.SERVING if is_serving else kinds.NOT_SERVING
     return health_pb2.HealthCheckResponse(status=state).SerializeToString()
+
+
+def health_list() -> bytes:
+    """HealthListResponse: the server as a whole."""
+    kinds = health_pb2.HealthCheckResponse
+    alive = kinds(status=kinds.SERVING)
+    return health_pb2.HealthListResponse(statuses={"": alive}).SerializeToString()
 
 
 def service_unknown() -> bytes:

@@ -136,6 +136,7 @@ def _services() -> list[MethodSpec]:
             plain, _, shape = name.partition(":")
             found.append(MethodSpec(f"/etcdserverpb.{service}/{plain}", shapes[shape]))
     found.append(MethodSpec("/grpc.health.v1.Health/Check", Shape.UNARY))
+    found.append(MethodSpec("/grpc.health.v1.Health/List", Shape.UNARY))
     found.append(MethodSpec("/grpc.health.v1.Health/Watch", Shape.SERVER_STREAM))
     return found
 

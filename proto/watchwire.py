@@ -31,10 +31,14 @@ def refused(header: Header, revision: int, reason: str) -> bytes:
     return header.field(revision) + integer(2, BROADCAST_ID) + _CREATED + _CANCELED + text
 
 
-def canceled(header: Header, revision: int, watch_id: int, compact_revision: int = 0) -> bytes:
-    """The watch ends; with `compact_revision` because its history is gone."""
-    head = header.field(revision) + integer(2, watch_id)
-    return head + _CANCELED + integer(5, compact_revision)
+def canceled(header: Header, revision: int, watch_id: int) -> bytes:
+    """The watch ends, as its client asked."""
+    return header.field(revision) + integer(2, watch_id) + _CANCELED
+
+
+def compacted(header: Header, watch_id: int, compact_revision: int) -> bytes:
+    """The watch ends because its history is gone; etcd's header names no revision here."""
+    return header.bare() + integer(2, watch_id) + _CANCELED + integer(5, compact_revision)
 
 
 def progress(header: Header, revision: int, watch_id: int) -> bytes:

@@ -38,8 +38,9 @@ class BackupService:
         self._kv = kv
         self._open: set[tuple[Edge, int]] = set()
 
-    def defragment(self, caller: Caller, _payload: bytes) -> None:
+    def defragment(self, caller: Caller, payload: bytes) -> None:
         """Answered when the space is back; the store serves meanwhile, unlike etcd's."""
+        requests.check_empty(payload)
         owners = list(self._context.owners.values())
 
         def answer(sample: Sample) -> None:
@@ -49,7 +50,9 @@ class BackupService:
 
         self._kv.with_sample(answer)
 
-    def hash(self, caller: Caller, _payload: bytes) -> None:
+    def hash(self, caller: Caller, payload: bytes) -> None:
+        requests.check_empty(payload)
+
         def answer(sample: Sample) -> None:
             self._hash(
                 sample.revision,
@@ -91,8 +94,9 @@ class BackupService:
         for owner in owners:
             owner.hash_versions(floor, revision, add)
 
-    def snapshot(self, caller: Caller, _payload: bytes) -> None:
+    def snapshot(self, caller: Caller, payload: bytes) -> None:
         """One store, one owner: a cluster's snapshot needs a cut through all of them."""
+        requests.check_empty(payload)
         if len(self._context.owners) != 1:
             caller.fail(errors.unimplemented("a snapshot over several shards is not there yet"))
             return

@@ -80,6 +80,7 @@ class Router:
             "Maintenance/Snapshot": backup.snapshot,
             "Auth/AuthStatus": maintenance.auth_status,
             "Health/Check": maintenance.health_check,
+            "Health/List": maintenance.health_list,
             "Health/Watch": maintenance.health_watch,
         }
         table: list[Handler] = []

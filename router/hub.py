@@ -129,7 +129,7 @@ class Hub:
         session.created(watch_id, sample.revision)
         floor = self._coordinator.compact_revision()
         if request.start and request.start < floor:
-            session.canceled(watch_id, sample.revision, floor)
+            session.compacted(watch_id, floor)
             return
         feed = self._feed(request.options.span)
         watcher = Watcher(session, watch_id, request, sample.revision, feed)
@@ -250,7 +250,7 @@ class Hub:
             return
         self._forget(watcher)
         floor = self._coordinator.compact_revision()
-        watcher.session.canceled(watcher.id, self.view.revision, floor)
+        watcher.session.compacted(watcher.id, floor)
 
 
 class LogRead:

@@ -89,8 +89,8 @@ class LeaseService:
 
         self._kv.with_sample(answer)
 
-    def leases(self, caller: Caller, _payload: bytes) -> None:
-        """The request has no fields."""
+    def leases(self, caller: Caller, payload: bytes) -> None:
+        requests.check_empty(payload)
         self._kv.with_sample(
             lambda sample: caller.respond(sample.revision, responses.leases(self._owner().leases()))
         )

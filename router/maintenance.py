@@ -47,7 +47,7 @@ class MaintenanceService:
         self._health_watches: set[tuple[Edge, int]] = set()
 
     def status(self, caller: Caller, payload: bytes) -> None:
-        requests.status_request(payload)
+        requests.check_empty(payload)
 
         def answer(sample: Sample) -> None:
             shards = [owner.status() for owner in self._context.owners.values()]
@@ -56,13 +56,15 @@ class MaintenanceService:
                 ETCD_VERSION.rpartition(".")[0] + ".0",
                 sum(shard.disk_bytes for shard in shards),
                 sum(shard.used_bytes for shard in shards),
+                self._context.quota_bytes,
                 sample.revision,
             )
             caller.respond(sample.revision, responses.status(caller.header, figures))
 
         self._kv.with_sample(answer)
 
-    def member_list(self, caller: Caller, _payload: bytes) -> None:
+    def member_list(self, caller: Caller, payload: bytes) -> None:
+        requests.check_empty(payload)
         context = self._context
         whole = responses.member_list(context.header, context.name, context.client_urls)
         caller.edge.respond(caller.call_id, whole)
@@ -88,7 +90,8 @@ class MaintenanceService:
 
         self._kv.with_sample(answer)
 
-    def auth_status(self, caller: Caller, _payload: bytes) -> None:
+    def auth_status(self, caller: Caller, payload: bytes) -> None:
+        requests.check_empty(payload)
         self._kv.with_sample(
             lambda sample: caller.respond(sample.revision, responses.auth_disabled())
         )
@@ -98,6 +101,10 @@ class MaintenanceService:
             caller.fail(UNKNOWN_SERVICE)
         else:
             caller.edge.respond(caller.call_id, responses.serving(True))
+
+    def health_list(self, caller: Caller, payload: bytes) -> None:
+        requests.check_empty(payload)
+        caller.edge.respond(caller.call_id, responses.health_list())
 
     def health_watch(self, caller: Caller, payload: bytes) -> None:
         """grpc.health.v1: an unknown service is told as such, and may come to be known."""

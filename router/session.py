@@ -66,8 +66,11 @@ class Session:
     def refused(self, revision: Revision, reason: str) -> None:
         self._send(watchwire.refused(self._header, revision, reason))
 
-    def canceled(self, watch_id: int, revision: Revision, compacted: Revision = 0) -> None:
-        self._send(watchwire.canceled(self._header, revision, watch_id, compacted))
+    def canceled(self, watch_id: int, revision: Revision) -> None:
+        self._send(watchwire.canceled(self._header, revision, watch_id))
+
+    def compacted(self, watch_id: int, floor: Revision) -> None:
+        self._send(watchwire.compacted(self._header, watch_id, floor))
 
     def events(self, watcher: Watcher, piece: Piece) -> None:
         """Send one piece and move the watcher past it."""

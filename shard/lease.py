@@ -48,7 +48,8 @@ class LeaseTable:
         return len(self._leases)
 
     def ids(self) -> list[LeaseId]:
-        return sorted(self._leases)
+        """Those that end soonest first, as etcd lists them."""
+        return sorted(self._leases, key=lambda lease: (self._leases[lease].deadline_ms, lease))
 
     def ttl_s(self, lease: LeaseId) -> int:
         """The granted TTL."""

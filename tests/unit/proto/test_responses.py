@@ -14,13 +14,14 @@ HEADER = Header(11, 12, 13)
 
 def test_status_calls_this_member_its_own_leader() -> None:
     """etcdctl endpoint status prints all of these; raft's index is our revision."""
-    figures = responses.Figures("3.7.3", "3.7.0", 100, 60, 42)
+    figures = responses.Figures("3.7.3", "3.7.0", 100, 60, 0, 42)
     decoded = rpc_pb2.StatusResponse.FromString(
         HEADER.field(42) + responses.status(HEADER, figures)
     )
     assert decoded == rpc_pb2.StatusResponse(
         header=rpc_pb2.ResponseHeader(cluster_id=11, member_id=12, revision=42, raft_term=13),
         version="3.7.3",
+        downgradeInfo=rpc_pb2.DowngradeInfo(),
         storageVersion="3.7.0",
         dbSize=100,
         dbSizeInUse=60,
@@ -103,7 +104,7 @@ def test_snapshot_part_tells_what_is_still_to_come() -> None:
 def test_bodies_carry_no_header_of_their_own() -> None:
     """The caller prepends field 1; a second one would be merged into it."""
     bodies: list[tuple[Any, bytes]] = [
-        (rpc_pb2.StatusResponse, responses.status(HEADER, responses.Figures("3", "3", 1, 1, 1))),
+        (rpc_pb2.StatusResponse, responses.status(HEADER, responses.Figures("3", "3", 1, 1, 1, 1))),
         (rpc_pb2.AuthStatusResponse, responses.auth_disabled()),
         (rpc_pb2.LeaseTimeToLiveResponse, responses.no_lease(1)),
         (rpc_pb2.LeaseLeasesResponse, responses.leases([1])),
