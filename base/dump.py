@@ -75,11 +75,14 @@ class Writer:
         return self._count(b"".join(parts))
 
     def end(self) -> bytes:
-        """End mark, padding and digest."""
+        """End mark and padding."""
         tail = _END.pack(END, self._records)
-        tail += bytes(-(self._size + len(tail)) % BLOCK)
-        self._count(tail)
-        return tail + self._digest.digest()
+        return self._count(tail + bytes(-(self._size + len(tail)) % BLOCK))
+
+    def digest(self) -> bytes:
+        """The last bytes of the file, after `end`."""
+        assert self._size % BLOCK == 0, "the digest follows a whole number of blocks"
+        return self._digest.digest()
 
     def _count(self, piece: bytes) -> bytes:
         self._size += len(piece)

@@ -31,21 +31,21 @@ M = TypeVar("M", bound=Message)
 class MalformedMessage(RequestRefused):
     """The bytes of a request are no protobuf message of its type: grpc-go's code and words."""
 
-    def __init__(self, *, streamed: bool) -> None:
+    def __init__(self, cause: str, *, streamed: bool) -> None:
         what = "failed to unmarshal the received message" if streamed else _UNMARSHALLING
-        super().__init__(
-            Code.INTERNAL, f"grpc: {what}: proto: cannot parse invalid wire-format data"
-        )
+        why = _BAD_TEXT if "UTF-8" in cause else "proto: cannot parse invalid wire-format data"
+        super().__init__(Code.INTERNAL, f"grpc: {what}: {why}")
 
 
 _UNMARSHALLING = "error unmarshalling request"
+_BAD_TEXT = "string field contains invalid UTF-8"
 
 
 def _parse(kind: type[M], payload: bytes, *, streamed: bool = False) -> M:
     try:
         return kind.FromString(payload)
-    except DecodeError:
-        raise MalformedMessage(streamed=streamed) from None
+    except DecodeError as error:
+        raise MalformedMessage(str(error), streamed=streamed) from None
 
 
 # -- KV ----------------------------------------------------------------------------------------

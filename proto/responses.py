@@ -27,6 +27,7 @@ class Figures(NamedTuple):
     used_bytes: int
     quota_bytes: int
     revision: int
+    alarms: Iterable[Alarm] = ()
 
 
 def status(header: Header, figures: Figures) -> bytes:
@@ -37,12 +38,20 @@ def status(header: Header, figures: Figures) -> bytes:
         dbSize=figures.disk_bytes,
         dbSizeInUse=figures.used_bytes,
         dbSizeQuota=figures.quota_bytes,
+        errors=[_alarm_text(alarm) for alarm in sorted(figures.alarms)],
         downgradeInfo=rpc_pb2.DowngradeInfo(),
         leader=header.member_id,
         raftIndex=figures.revision,
         raftAppliedIndex=figures.revision,
         raftTerm=header.raft_term,
     ).SerializeToString()
+
+
+def _alarm_text(alarm: Alarm) -> str:
+    """As Go prints an AlarmMember."""
+    known = rpc_pb2.AlarmType.keys()
+    name = known[alarm.kind] if alarm.kind < len(known) else str(alarm.kind)
+    return (f"memberID:{alarm.member} " if alarm.member else "") + f"alarm:{name}"
 
 
 def member_list(header: Header, name: str, urls: Sequence[str]) -> bytes:

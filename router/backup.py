@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from kubebraid import VERSION
+from kubebraid import ETCD_VERSION, VERSION
 from kubebraid.base import dump, errors
 from kubebraid.base.ports import Sample
 from kubebraid.base.revision import Revision
@@ -28,6 +28,7 @@ from .context import Context
 from .kv import KvService
 
 HASH_MODULUS = 1 << 32
+ETCD_STORAGE_VERSION = ETCD_VERSION.rpartition(".")[0] + ".0"
 
 
 class BackupService:
@@ -43,8 +44,9 @@ class BackupService:
         requests.check_empty(payload)
         owners = list(self._context.owners.values())
 
-        def answer(sample: Sample) -> None:
-            done = _after(len(owners), lambda: caller.respond(sample.revision, b""))
+        def answer(_sample: Sample) -> None:
+            # etcd's answer has no header
+            done = _after(len(owners), lambda: caller.edge.respond(caller.call_id, b""))
             for owner in owners:
                 owner.defragment(done)
 
@@ -66,7 +68,7 @@ class BackupService:
 
         def answer(sample: Sample) -> None:
             floor = self._context.coordinator.compact_revision()
-            revision = wanted or sample.revision
+            revision = wanted if wanted > 0 else sample.revision
             if revision > sample.revision:
                 caller.fail(errors.FUTURE_REVISION)
             elif revision < floor:
@@ -129,7 +131,7 @@ class _SnapshotStream:
         self._remaining = 0
 
     def begin(self, payload: int, records: int) -> None:
-        self._remaining = dump.size(self._head, payload, records)
+        self._remaining = dump.size(self._head, payload, records) - dump.DIGEST_BYTES
         self._send(self._writer.head())
 
     def ready(self) -> bool:
@@ -140,15 +142,18 @@ class _SnapshotStream:
         return (self._caller.edge, self._caller.call_id) in self._live
 
     def end(self) -> None:
+        """The digest leaves by itself, as etcd sends it."""
         self._send(self._writer.end())
+        self._send(self._writer.digest())
         assert self._remaining == 0, "the size was told rightly"
         self._live.discard((self._caller.edge, self._caller.call_id))
         self._caller.edge.end(self._caller.call_id)
 
     def _send(self, blob: bytes) -> None:
-        self._remaining -= len(blob)
+        # The digest comes on top of what remains.
+        self._remaining = max(0, self._remaining - len(blob))
         header = self._caller.header.field(self._revision)
-        body = responses.snapshot_part(self._remaining, blob, self._head.version)
+        body = responses.snapshot_part(self._remaining, blob, ETCD_STORAGE_VERSION)
         self._caller.edge.send(self._caller.call_id, header + body)
 
 

@@ -179,7 +179,7 @@ class KvService:
         op = requests.txn_request(payload, self._context.txn_ops_max)
         if isinstance(op, RequestRefused):
             caller.fail(op)
-        elif not self.refused(caller, payload if op.writes() else b"", txn_cost(op)):
+        elif not (op.writes() and self.refused(caller, payload, txn_cost(op))):
             target = write_target(self._context.tablets, op)
             if not target.tablets:
                 # No key at all: still answered in order with the writes, by any owner.

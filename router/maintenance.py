@@ -58,6 +58,7 @@ class MaintenanceService:
                 sum(shard.used_bytes for shard in shards),
                 self._context.quota_bytes,
                 sample.revision,
+                self._context.coordinator.alarms(),
             )
             caller.respond(sample.revision, responses.status(caller.header, figures))
 

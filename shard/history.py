@@ -23,7 +23,7 @@ from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
 from kubebraid.base.keyspace import KeyRange
 from kubebraid.base.ports import LogCall, LogReply
-from kubebraid.base.record import Commit, Event
+from kubebraid.base.record import Commit, Event, Row
 from kubebraid.base.revision import Revision, TabletId
 from kubebraid.proto.kvwire import tombstone
 
@@ -84,16 +84,18 @@ def _event(reader: Reader, revision: Revision, change: LogChange, is_last: bool)
     previous = None if old is None else old.raw
     if change.deleted:
         raw = tombstone(key, revision)
-    else:
-        raw = _written(reader, revision, change, is_last)
-    return Event(key, change.deleted, raw, previous, change.sub, change.before)
+        return Event(key, True, raw, previous, change.sub, change.before)
+    row = _written(reader, revision, change, is_last)
+    if row.create == revision:
+        previous = None  # a creation has none, also after a deletion in the same revision
+    return Event(key, False, row.raw, previous, change.sub, change.before)
 
 
-def _written(reader: Reader, revision: Revision, change: LogChange, is_last: bool) -> bytes:
+def _written(reader: Reader, revision: Revision, change: LogChange, is_last: bool) -> Row:
     if is_last:
         row = mvcc.version(reader, change.key, revision)
         assert row is not None, f"the version of {change.key!r} at {revision} is above the floor"
-        return row.raw
+        return row
     value = reader.get(keycodec.history(change.key, revision, change.sub))
     assert value, f"the version of {change.key!r} at {revision}.{change.sub} is above the floor"
-    return keycodec.unpack_row(value).raw
+    return keycodec.unpack_row(value)

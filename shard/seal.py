@@ -124,6 +124,8 @@ def _event(change: Change, revision: Revision) -> Event:
         return Event(
             change.key, True, tombstone(change.key, revision), previous, change.sub, before
         )
+    if change.new.create == revision:
+        previous = None  # a creation has none, also after a deletion in the same revision
     return Event(change.key, False, change.new.raw, previous, change.sub, before)
 
 
