@@ -91,7 +91,7 @@ class Alarm(NamedTuple):
 
 
 ALARM_NOSPACE: Final = 1  # AlarmType.NOSPACE: writes that need space are refused
-ALARM_CORRUPT: Final = 2  # AlarmType.CORRUPT: everything that touches keys is refused
+ALARM_CORRUPT: Final = 2  # AlarmType.CORRUPT: no write passes
 
 
 class CoordinatorPort(Protocol):

@@ -109,6 +109,9 @@ class Server:
             name=config.name,
             client_urls=config.client_urls,
             progress_interval_ms=config.progress_interval_ms,
+            quota_bytes=config.quota_bytes,
+            request_bytes_max=config.request_bytes_max,
+            txn_ops_max=config.txn_ops_max,
         )
         executor = ThreadPoolExecutor(1, thread_name_prefix="kubebraid-background")
         seams = Seams(SystemClock(), SystemRandom(), self._die, executor)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from kubebraid.base.limits import PROGRESS_INTERVAL_MS
+from kubebraid.base.limits import PROGRESS_INTERVAL_MS, REQUEST_BYTES_MAX, TXN_OPS_MAX
 from kubebraid.base.tabletmap import TabletMap
 from kubebraid.proto.fronts import BadListenUrl, FrontKind, listen_address
 
@@ -48,6 +48,9 @@ class ServeConfig:
     engine: str
     first_map: TabletMap
     progress_interval_ms: int
+    quota_bytes: int = 0
+    request_bytes_max: int = REQUEST_BYTES_MAX
+    txn_ops_max: int = TXN_OPS_MAX
 
 
 def _argument_parser() -> argparse.ArgumentParser:
@@ -82,6 +85,9 @@ def _argument_parser() -> argparse.ArgumentParser:
         f"{PROGRESS_INTERVAL_MS // 60_000}m",
         "how often idle watches that asked for it are told the revision",
     )
+    add("--quota-backend-bytes", "0", "refuse writes beyond so many bytes on disk; 0 is no quota")
+    add("--max-request-bytes", str(REQUEST_BYTES_MAX), "the largest write, in bytes")
+    add("--max-txn-ops", str(TXN_OPS_MAX), "the most operations in a branch of a transaction")
     return parser
 
 
@@ -137,6 +143,11 @@ def parse_serve(argv: Sequence[str], environ: Mapping[str, str] | None = None) -
         engine=flags.engine,
         first_map=first_map,
         progress_interval_ms=_duration_ms(flags.watch_progress_notify_interval),
+        quota_bytes=_number("--quota-backend-bytes", flags.quota_backend_bytes, 0, 1 << 62),
+        request_bytes_max=_number(
+            "--max-request-bytes", flags.max_request_bytes, 1, REQUEST_BYTES_MAX
+        ),
+        txn_ops_max=_number("--max-txn-ops", flags.max_txn_ops, 1, 1 << 16),
     )
 
 
@@ -145,6 +156,13 @@ def _urls(value: str) -> tuple[str, ...]:
     for url in urls:
         listen_address(url)
     return urls
+
+
+def _number(flag: str, text: str, least: int, most: int) -> int:
+    """A decimal integer within bounds."""
+    if not re.fullmatch(r"-?\d+", text) or not least <= int(text) <= most:
+        raise BadFlags(f"{flag}={text} is no number from {least} to {most}")
+    return int(text)
 
 
 def _duration_ms(text: str) -> int:

@@ -16,8 +16,10 @@ Tested in tests/unit/cli/test_snapshot.py.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -41,11 +43,15 @@ def snapshot(argv: Sequence[str]) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="kubebraid ctl snapshot", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True)
-    restore = commands.add_parser("restore", help="make a data directory from a snapshot")
+    restore = commands.add_parser(
+        "restore", help="make a data directory from a snapshot", allow_abbrev=False
+    )
     restore.add_argument("file", type=Path)
     restore.add_argument("--data-dir", type=Path, required=True)
     restore.add_argument("--bump-revision", type=int, default=0, metavar="N")
-    status = commands.add_parser("status", help="check a snapshot and say what it holds")
+    status = commands.add_parser(
+        "status", help="check a snapshot and say what it holds", allow_abbrev=False
+    )
     status.add_argument("file", type=Path)
     flags = parser.parse_args(argv)
     try:
@@ -83,21 +89,22 @@ def _status(path: Path) -> int:
 
 
 def _restore(path: Path, target: Path, bump: int) -> int:
-    """Check the whole file first: a data directory appears only for a good one."""
-    if target.exists() and any(target.iterdir()):
-        return _refuse(f"{target} is not empty; nothing was changed, name a new directory")
+    """Built beside its place and renamed into it: only a whole store appears, and whatever came
+    to stand there meanwhile is not touched."""
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        return _refuse(f"{target} is not an empty directory; nothing was changed, name a new one")
     with path.open("rb") as file:
         head, source = dump.read_head(file)
         for _ in dump.read_pairs(source, file):
             pass
-    existed = target.exists()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{target.name}.restoring-", dir=target.parent))
     try:
         with path.open("rb") as file:
-            _fill(target, file, bump)
+            _fill(building, file, bump)
+        os.rename(building, target)
     except BaseException:
-        shutil.rmtree(target, ignore_errors=True)
-        if existed:
-            target.mkdir(mode=0o700)
+        shutil.rmtree(building, ignore_errors=True)
         raise
     print(f"{target} holds the store of revision {head.revision + bump}; serve it with --data-dir")
     return EXIT_DONE

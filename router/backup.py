@@ -14,10 +14,11 @@ Tested in tests/unit/router/test_backup.py, tests/e2e/test_etcdctl.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from kubebraid import ETCD_VERSION, VERSION
 from kubebraid.base import dump, errors
+from kubebraid.base.limits import STREAM_CHUNK_BYTES
 from kubebraid.base.ports import Sample
 from kubebraid.base.revision import Revision
 from kubebraid.proto import requests, responses
@@ -77,7 +78,8 @@ class BackupService:
                 self._hash(
                     revision,
                     lambda total: caller.respond(
-                        sample.revision, responses.hash_kv(total, floor, revision)
+                        sample.revision,
+                        responses.hash_kv(total, floor, wanted or revision),
                     ),
                 )
 
@@ -138,23 +140,36 @@ class _SnapshotStream:
         return self._caller.edge.pending_bytes(self._caller.call_id) <= STREAM_HIGH_WATER_BYTES
 
     def take(self, pairs: Sequence[tuple[bytes, bytes]]) -> bool:
-        self._send(self._writer.pairs(pairs))
+        for start, end in _cuts(pairs):
+            self._send(self._writer.pairs(pairs[start:end]))
         return (self._caller.edge, self._caller.call_id) in self._live
 
     def end(self) -> None:
-        """The digest leaves by itself, as etcd sends it."""
+        """The digest leaves by itself, on top of what remains, as etcd sends it."""
         self._send(self._writer.end())
-        self._send(self._writer.digest())
         assert self._remaining == 0, "the size was told rightly"
+        self._send(self._writer.digest())
         self._live.discard((self._caller.edge, self._caller.call_id))
         self._caller.edge.end(self._caller.call_id)
 
     def _send(self, blob: bytes) -> None:
-        # The digest comes on top of what remains.
-        self._remaining = max(0, self._remaining - len(blob))
+        self._remaining -= len(blob)
         header = self._caller.header.field(self._revision)
-        body = responses.snapshot_part(self._remaining, blob, ETCD_STORAGE_VERSION)
+        body = responses.snapshot_part(max(self._remaining, 0), blob, ETCD_STORAGE_VERSION)
         self._caller.edge.send(self._caller.call_id, header + body)
+
+
+def _cuts(pairs: Sequence[tuple[bytes, bytes]]) -> Iterator[tuple[int, int]]:
+    """Runs of pairs of at most STREAM_CHUNK_BYTES, or one pair that is larger."""
+    start = size = 0
+    for number, (key, value) in enumerate(pairs):
+        weight = len(key) + len(value)
+        if number > start and size + weight > STREAM_CHUNK_BYTES:
+            yield start, number
+            start, size = number, 0
+        size += weight
+    if start < len(pairs):
+        yield start, len(pairs)
 
 
 def _after(count: int, done: Callable[[], None]) -> Callable[[], None]:

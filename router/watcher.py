@@ -23,7 +23,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kubebraid.base.keyspace import KeyRange
-from kubebraid.base.limits import REQUEST_BYTES_MAX, WATCH_BYTES_MAX, WATCH_EVENTS_MAX
+from kubebraid.base.limits import MESSAGE_BYTES_MAX, WATCH_BYTES_MAX, WATCH_EVENTS_MAX
 from kubebraid.base.record import Commit, Event
 from kubebraid.base.revision import Revision
 from kubebraid.proto import kvwire
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 FRAME_BYTES_MAX: Final = 6  # tag and length of one event of up to 512 MiB
-FRAGMENT_BYTES_MAX: Final = REQUEST_BYTES_MAX - 256  # room for header, ids and flags
+FRAGMENT_BYTES_MAX: Final = MESSAGE_BYTES_MAX - 256  # etcd's limit; room for header and flags
 
 
 class Options(NamedTuple):
@@ -120,9 +120,10 @@ def encode(commits: Iterable[Commit], options: Options) -> list[Piece]:
         if not matching:
             continue
         weight = sum(map(len, matching))
-        if parts and (
-            len(parts) + len(matching) > WATCH_EVENTS_MAX or size + weight > WATCH_BYTES_MAX
-        ):
+        too_many = len(parts) + len(matching) > WATCH_EVENTS_MAX
+        # Fragments bound the messages themselves, wherever revisions end.
+        too_large = size + weight > WATCH_BYTES_MAX and not options.fragment
+        if parts and (too_many or too_large):
             pieces += _pieces(last, parts, options.fragment)
             parts, size = [], 0
         parts += matching

@@ -62,31 +62,51 @@ def _visible(
     return seen
 
 
-def _by_key(reader: Reader) -> Iterator[list[tuple[bytes, Version]] | None]:
+Group = list[tuple[bytes, Version]]
+
+
+def _by_key(reader: Reader) -> Iterator[Group | None]:
     """Each key's versions, newest first; None as a breath between slices."""
-    past = _history(reader)
-    ahead = next(past, None)
+    past = _Ahead(_history(reader))
     for page in mvcc.pages(reader, *keycodec.newest_bounds(EVERYTHING)):
         for stored, value in page:
             key = stored[1:]
-            while ahead is not None and ahead[0][0] < key:
-                yield ahead
-                ahead = next(past, None)
+            while past.breath or (past.group is not None and past.group[0][0] < key):
+                yield past.take()
             row = keycodec.unpack_row(value)
             versions = [(key, (row.mod, row.raw))]
-            if ahead is not None and ahead[0][0] == key:
-                versions += ahead
-                ahead = next(past, None)
+            if past.group is not None and past.group[0][0] == key:
+                versions += past.take() or []
             yield versions
         yield None
-    while ahead is not None:
-        yield ahead
-        ahead = next(past, None)
+    while past.breath or past.group is not None:
+        yield past.take()
 
 
-def _history(reader: Reader) -> Iterator[list[tuple[bytes, Version]]]:
-    """The superseded versions of each key that has some."""
-    current: list[tuple[bytes, Version]] = []
+class _Ahead:
+    """A look-ahead of one group, or of the breath before it."""
+
+    def __init__(self, source: Iterator[Group | None]) -> None:
+        self._source = source
+        self.group: Group | None = None
+        self.breath = False
+        self._advance()
+
+    def take(self) -> Group | None:
+        taken = self.group
+        self._advance()
+        return taken
+
+    def _advance(self) -> None:
+        end: Group = []
+        found = next(self._source, end)
+        self.breath = found is None
+        self.group = found or None
+
+
+def _history(reader: Reader) -> Iterator[Group | None]:
+    """The superseded versions of each key that has some; None between pages."""
+    current: Group = []
     for page in mvcc.pages(reader, *keycodec.history_bounds(EVERYTHING)):
         for stored, value in page:
             key, written = keycodec.split_history(stored)
@@ -94,5 +114,6 @@ def _history(reader: Reader) -> Iterator[list[tuple[bytes, Version]]]:
                 yield current
                 current = []
             current.append((key, (written, keycodec.unpack_row(value).raw if value else b"")))
+        yield None
     if current:
         yield current

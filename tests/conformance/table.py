@@ -67,6 +67,7 @@ DIFFERENCES: Final[dict[str, Difference]] = {
             "maintenance.status",
             "maintenance.status_header_is_of_now",
             "maintenance.status_with_alarms",
+            "alarm.both",
         ),
     ),
     "no users and roles": Difference(

@@ -106,3 +106,27 @@ def test_durations_are_written_as_in_go(text: str, ms: int) -> None:
 def test_nothing_is_touched_by_reading_flags(tmp_path: Path) -> None:
     parse(f"--data-dir={tmp_path / 'new'}")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_limits_are_etcds_unless_flags_say_otherwise() -> None:
+    default = parse_serve([], {})
+    assert (default.quota_bytes, default.request_bytes_max) == (0, 1536 * 1024)
+    assert default.txn_ops_max == 128
+    given = ["--quota-backend-bytes=4096", "--max-request-bytes=1000", "--max-txn-ops=7"]
+    asked = parse_serve(given, {})
+    assert (asked.quota_bytes, asked.request_bytes_max, asked.txn_ops_max) == (4096, 1000, 7)
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--quota-backend-bytes=-1",
+        "--quota-backend-bytes=2G",
+        "--max-request-bytes=0",
+        "--max-request-bytes=99999999",
+        "--max-txn-ops=0",
+    ],
+)
+def test_limit_that_is_no_number_in_its_bounds_is_refused(flag: str) -> None:
+    with pytest.raises(BadFlags, match=flag.split("=", maxsplit=1)[0]):
+        parse_serve([flag], {})

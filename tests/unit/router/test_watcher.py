@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kubebraid.base.keyspace import KeyRange, single
-from kubebraid.base.limits import REQUEST_BYTES_MAX, WATCH_BYTES_MAX, WATCH_EVENTS_MAX
+from kubebraid.base.limits import MESSAGE_BYTES_MAX, WATCH_BYTES_MAX, WATCH_EVENTS_MAX
 from kubebraid.base.record import Commit, Event
 from kubebraid.proto.etcd import kv_pb2, rpc_pb2
 from kubebraid.proto.kvwire import key_value
@@ -102,18 +102,18 @@ def test_messages_are_bounded_by_bytes() -> None:
 
 def test_large_response_is_cut_into_fragments_for_a_client_that_asked() -> None:
     """etcd: all but the last say that more of the same revisions follows."""
-    big = key_value(b"b", 1, 1, 1, b"v" * (REQUEST_BYTES_MAX // 2), 0)
+    big = key_value(b"b", 1, 1, 1, b"v" * (MESSAGE_BYTES_MAX // 2), 0)
     commits = [Commit(5, (Event(b"b", False, big, None),) * 3)]
     (whole,) = encode(commits, ALL)
     pieces = encode(commits, ALL._replace(fragment=True))
     assert not whole.fragment
     assert [(piece.last, piece.fragment) for piece in pieces] == [(5, True), (5, True), (5, False)]
-    assert all(len(piece.payload) < REQUEST_BYTES_MAX for piece in pieces)
+    assert all(len(piece.payload) < MESSAGE_BYTES_MAX for piece in pieces)
     assert b"".join(piece.payload for piece in pieces) == whole.payload
 
 
 def test_single_event_larger_than_a_fragment_travels_whole() -> None:
-    big = key_value(b"b", 1, 1, 1, b"v" * REQUEST_BYTES_MAX, 0)
+    big = key_value(b"b", 1, 1, 1, b"v" * MESSAGE_BYTES_MAX, 0)
     commits = [Commit(5, (Event(b"b", False, big, None), event(b"c", 5)))]
     pieces = encode(commits, ALL._replace(fragment=True))
     assert [len(decoded(piece.payload)) for piece in pieces] == [1, 1]
