@@ -7,6 +7,8 @@ Tested through the services.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kubebraid.base.errors import RequestRefused
 from kubebraid.base.ports import WriteReply
 from kubebraid.proto.kvwire import Header
@@ -38,3 +40,17 @@ def answer_write(reply: WriteReply) -> None:
         caller.fail(reply.error)
     else:
         caller.respond(reply.revision, reply.body)
+
+
+def after_all(count: int, done: Callable[[], None]) -> Callable[[], None]:
+    """A callback that calls `done` when it was called `count` times: once by each owner."""
+    assert count >= 1, "nobody would ever call back"
+    waiting = count
+
+    def one() -> None:
+        nonlocal waiting
+        waiting -= 1
+        if not waiting:
+            done()
+
+    return one

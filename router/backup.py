@@ -24,7 +24,7 @@ from kubebraid.base.revision import Revision
 from kubebraid.proto import requests, responses
 from kubebraid.proto.server import STREAM_HIGH_WATER_BYTES, Edge
 
-from .answers import Caller
+from .answers import Caller, after_all
 from .context import Context
 from .kv import KvService
 
@@ -47,7 +47,7 @@ class BackupService:
 
         def answer(_sample: Sample) -> None:
             # etcd's answer has no header
-            done = _after(len(owners), lambda: caller.edge.respond(caller.call_id, b""))
+            done = after_all(len(owners), lambda: caller.edge.respond(caller.call_id, b""))
             for owner in owners:
                 owner.defragment(done)
 
@@ -170,16 +170,3 @@ def _cuts(pairs: Sequence[tuple[bytes, bytes]]) -> Iterator[tuple[int, int]]:
         size += weight
     if start < len(pairs):
         yield start, len(pairs)
-
-
-def _after(count: int, done: Callable[[], None]) -> Callable[[], None]:
-    """A callback that calls `done` when it was called `count` times."""
-    waiting = count
-
-    def one() -> None:
-        nonlocal waiting
-        waiting -= 1
-        if not waiting:
-            done()
-
-    return one

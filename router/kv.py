@@ -29,7 +29,7 @@ from kubebraid.base.revision import Revision
 from kubebraid.proto import ranges, requests
 from kubebraid.proto.kvwire import blob
 
-from .answers import Caller, answer_write
+from .answers import Caller, after_all, answer_write
 from .context import Context
 from .gather import StreamGather, UnaryGather
 from .guard import Guard, put_cost, txn_cost
@@ -202,20 +202,18 @@ class KvService:
             caller.fail(errors.FUTURE_REVISION)
             return
         owners = list(self._context.owners.values())
-        waiting = len(owners)
 
         def removed() -> None:
-            nonlocal waiting
-            waiting -= 1
-            if not waiting and physical:
+            if physical:
                 caller.respond(sample.revision, b"")
 
         def raised(refused: RequestRefused | None) -> None:
             if refused is not None:
                 caller.fail(refused)
                 return
+            done = after_all(len(owners), removed)
             for owner in owners:
-                owner.compact(revision, removed)
+                owner.compact(revision, done)
             if not physical:
                 caller.respond(sample.revision, b"")
 
