@@ -32,6 +32,7 @@ STOP_S_MAX: Final = 10.0  # what SIGTERM may take before SIGKILL follows
 RUN_S_MAX: Final = 60.0
 TAIL_LINES: Final = 25
 TAIL_LINE_CHARS: Final = 300  # kube-apiserver logs whole Go structs in one line
+CONFIGURING: Final = ("ETCDCTL_", "ETCD_", "KUBEBRAID_")  # variables that stand for flags
 REQUIRE_PEERS: Final = "KUBEBRAID_REQUIRE_PEERS"
 
 
@@ -116,6 +117,16 @@ class Finished:
         return f"`{words}` exited with {self.code}\nstdout: {self.stdout}\nstderr: {self.stderr}"
 
 
+def child_environment(more: Mapping[str, str] | None) -> dict[str, str]:
+    """Ours without what would configure a peer or a server behind the suite's back.
+
+    etcdctl refuses a flag that a variable names too, so whoever works with ETCDCTL_ENDPOINTS set
+    would see every test fail.
+    """
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(CONFIGURING)}
+    return {**ours, **(more or {})}
+
+
 def run(
     argv: Sequence[str],
     *,
@@ -129,7 +140,7 @@ def run(
         done = subprocess.run(
             argv,
             input=stdin,
-            env=None if env is None else {**os.environ, **env},
+            env=child_environment(env),
             cwd=cwd,
             capture_output=True,
             text=True,
@@ -157,7 +168,7 @@ class Process:
         self.argv = tuple(argv)
         self.log = log
         self._typed = typed
-        self._env = {**os.environ, **(env or {})}
+        self._env = child_environment(env)
         self._cwd = cwd
         self._child: subprocess.Popen[bytes] | None = None
 
