@@ -33,7 +33,10 @@ class Guard:
     def refuses(self, size: int = 0) -> RequestRefused | None:
         """Why a write that adds `size` bytes cannot pass; None if it can."""
         coordinator = self._context.coordinator
-        kinds = {alarm.kind for alarm in coordinator.alarms()}
+        alarms = coordinator.alarms()
+        if not alarms and not self._quota:
+            return None  # nearly every write: no alarm, no quota
+        kinds = {alarm.kind for alarm in alarms}
         if ALARM_CORRUPT in kinds:
             return errors.CORRUPT
         if size == 0:
