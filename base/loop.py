@@ -8,7 +8,8 @@ Invariants:
 - everything posted runs on the loop's thread, in the order of posting;
 - a turn runs what was posted, then each part once; parts bound their own work;
 - the loop sleeps only when no part can do more, until the next post or the nearest deadline;
-- an exception in a core is fatal: it is handed to `on_fatal` and the loop ends (fail-stop).
+- an exception in a core is fatal: it is handed to `on_fatal` and the loop ends (fail-stop); a core
+  that has to say something first calls `halt` instead.
 
 Worked example: a front posts a batch of puts while the loop waits; the turn routes them, the
 owner's turn commits them as one batch and answers.
@@ -49,6 +50,7 @@ class Loop:
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._parts: tuple[Part, ...] = ()
         self._stopped = False
+        self._halted = False
 
     def attach(self, parts: Sequence[Part]) -> None:
         """The parts, in the order of their turns: routers first, owners behind them."""
@@ -63,15 +65,22 @@ class Loop:
         """End `run` after what was posted before."""
         self._inbox.put(self._stop)
 
+    def halt(self) -> None:
+        """End `run` now: nothing else is run, posted or not. On the loop's thread alone."""
+        self._halted = self._stopped = True
+
     def _stop(self) -> None:
         self._stopped = True
 
     def turn(self, timeout_ms: int = 0) -> bool:
         """One turn; waits at most `timeout_ms` for something to do first."""
         for work in self._collect(timeout_ms):
-            work()
+            if not self._halted:
+                work()
         more = False
         for part in self._parts:
+            if self._halted:
+                return False
             more |= part.turn()
         return more or not self._inbox.empty()
 

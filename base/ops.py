@@ -126,6 +126,7 @@ class TxnOp(NamedTuple):
 
 
 Op: TypeAlias = PutOp | DeleteOp | RangeOp | TxnOp
+WriteOp: TypeAlias = PutOp | DeleteOp | TxnOp
 
 
 NO_FILTERS = (0, 0, 0, 0)

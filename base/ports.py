@@ -32,6 +32,7 @@ from typing import Final, NamedTuple, Protocol
 from .errors import RequestRefused
 from .keyspace import KeyRange
 from .limits import LOG_SLICE_BYTES
+from .ops import WriteOp
 from .record import Commit, Row
 from .revision import Epoch, Revision, TabletId
 from .tabletmap import TabletMap
@@ -122,13 +123,16 @@ WRITE_LEASE_REVOKE: Final = 4
 
 
 class WriteCall(NamedTuple):
-    """One write as the client sent it. `tablets`: all that its keys can touch."""
+    """One write as the client sent it. `tablets`: all that its keys can touch.
+
+    `op`: the payload decoded, where the asker lives in the same process; never on a wire."""
 
     kind: int
     payload: bytes
     tablets: tuple[TabletId, ...]
     map_version: int
     tag: object
+    op: WriteOp | None = None
 
 
 class WriteReply(NamedTuple):
@@ -152,6 +156,26 @@ class ReadCall(NamedTuple):
     map_version: int
     limit: int
     count_only: bool
+
+
+class PointCall(NamedTuple):
+    """One key at `revision`, once closed[tablet] >= need. Packed: a router asks for all of a batch
+    at once."""
+
+    key: bytes
+    revision: Revision
+    tablet: TabletId
+    need: Revision
+    map_version: int
+    tag: object
+
+
+class PointReply(NamedTuple):
+    """`row` is None if the key was absent; `error` excludes it."""
+
+    tag: object
+    row: Row | None
+    error: RequestRefused | None
 
 
 class ReadChunk(NamedTuple):
@@ -229,6 +253,9 @@ class DumpSink(Protocol):
     def take(self, pairs: Sequence[tuple[bytes, bytes]]) -> bool:
         """Some pairs; False if nobody waits any more."""
 
+    def fail(self, refused: RequestRefused) -> None:
+        """The store cannot be read: what came is not whole."""
+
     def end(self) -> None:
         """That was all."""
 
@@ -242,6 +269,9 @@ class OwnerPort(Protocol):
     def read(self, call: ReadCall, sink: ReadSink) -> None:
         """Answer in one or more parts, the last one marked, or by a refusal."""
 
+    def points(self, calls: Sequence[PointCall], done: Callable[[PointReply], None]) -> None:
+        """Single keys; each is answered by itself."""
+
     def read_log(self, call: LogCall, done: Callable[[LogReply | RequestRefused], None]) -> None:
         """Refused with COMPACTED when `first` lies below what is still kept."""
 
@@ -252,14 +282,14 @@ class OwnerPort(Protocol):
         """Remove history below `floor` in the background; `done` when it is gone."""
 
     def hash_versions(
-        self, floor: Revision, revision: Revision, done: Callable[[int], None]
+        self, floor: Revision, revision: Revision, done: Callable[[int | RequestRefused], None]
     ) -> None:
         """A sum over what reads in [floor, revision] can see; shards add up modulo 2**32."""
 
     def dump(self, sink: DumpSink) -> None:
         """Everything stored, as of now, at the sink's pace."""
 
-    def defragment(self, done: Callable[[], None]) -> None:
+    def defragment(self, done: Callable[[RequestRefused | None], None]) -> None:
         """Give space of removed rows back; the shard goes on serving meanwhile."""
 
     def lease_info(self, lease: int) -> tuple[int, int, tuple[bytes, ...]] | None:

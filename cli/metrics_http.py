@@ -1,7 +1,7 @@
 """The metrics URL: /metrics, /health, /livez, /readyz, /version over plain HTTP.
 
 What it is: a small threaded HTTP server that asks the node. What it is not: the API's port (that
-speaks gRPC alone).
+speaks gRPC alone). A URL is http://host:port or unix:///path, as those of clients.
 
 Invariant: /health answers true only when the loop itself has just answered.
 
@@ -21,6 +21,8 @@ from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.core import CollectorRegistry, GaugeMetricFamily
 
 from kubebraid import ETCD_VERSION, VERSION
+from kubebraid.proto.front_unix import SocketFile
+from kubebraid.proto.fronts import is_path, listen_address
 from kubebraid.proto.server import AddressInUse
 
 from .node import Node
@@ -32,22 +34,40 @@ class _ServerV6(ThreadingHTTPServer):
     address_family = socket.AF_INET6
 
 
+class _UnixServer(ThreadingHTTPServer):
+    """Its address is (path, 0)."""
+
+    address_family = socket.AF_UNIX
+
+    def server_bind(self) -> None:
+        # Not HTTP's own: that would look for the name of a host.
+        self.socket.bind(self.server_address[0])
+        self.server_name, self.server_port = "localhost", 0
+
+
 class MetricsServer:
     """One metrics URL."""
 
     def __init__(self, url: str, node: Node) -> None:
-        parts = urlsplit(url)
-        assert parts.hostname is not None
-        assert parts.port is not None
+        """Binds it. Raises AddressInUse."""
+        address = listen_address(url)
         handler = type("Handler", (_Handler,), {"node": node, "registry": _registry(node)})
-        kind = _ServerV6 if ":" in parts.hostname else ThreadingHTTPServer
+        self._file = SocketFile(address) if is_path(address) else None
         try:
-            self._server = kind((parts.hostname, parts.port), handler)
+            if self._file is not None:
+                with self._file.made():
+                    self._server: ThreadingHTTPServer = _UnixServer((address, 0), handler)
+            else:
+                parts = urlsplit(url)
+                assert parts.hostname is not None
+                assert parts.port is not None
+                kind = _ServerV6 if ":" in parts.hostname else ThreadingHTTPServer
+                self._server = kind((parts.hostname, parts.port), handler)
         except OSError as error:
             raise AddressInUse(f"cannot listen on {url}: {error.strerror}") from error
         self._server.daemon_threads = True
         self._thread = threading.Thread(
-            target=self._server.serve_forever, name=f"metrics {parts.port}", daemon=True
+            target=self._server.serve_forever, name=f"metrics {address}", daemon=True
         )
 
     def start(self) -> None:
@@ -57,6 +77,8 @@ class MetricsServer:
         if self._thread.is_alive():
             self._server.shutdown()
         self._server.server_close()
+        if self._file is not None:
+            self._file.remove()
 
 
 class _NodeCollector:

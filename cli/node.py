@@ -15,15 +15,18 @@ Tested in tests/unit/cli/test_node.py and, through tests/world.py, in every prop
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from kubebraid.base.limits import PROGRESS_INTERVAL_MS, REQUEST_BYTES_MAX, TXN_OPS_MAX
-from kubebraid.base.loop import Loop
+from kubebraid.base.loop import Loop, Part
+from kubebraid.base.ports import ALARM_NOSPACE, Alarm
 from kubebraid.base.seams import Clock, Random
 from kubebraid.base.tabletmap import TabletMap
+from kubebraid.coordinator.autocompact import Retention, policy_of
 from kubebraid.coordinator.coordinator import Coordinator
 from kubebraid.proto.kvwire import Header
 from kubebraid.proto.server import Edge, EdgeEvent
@@ -32,27 +35,42 @@ from kubebraid.router.core import Router
 from kubebraid.shard import keycodec
 from kubebraid.shard.owner import Owner
 from kubebraid.shard.ownership import Ownership, adopt
+from kubebraid.shard.seams import ShardSeams
+from kubebraid.shard.settle import Settler
 from kubebraid.shard.storage.engine import Batch, Engine, EngineError
+from kubebraid.shard.storage.space import ENDLESS, Space
+
+from .autocompactor import AutoCompactor
+from .observer import Observer
 
 SHARD: Final = "shard-0"
+_LOG: Final = logging.getLogger("kubebraid.node")
 
 
 class EngineCell:
     """The coordinator's durable cell, kept in the node's own engine. Implements StateStore."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, space: Space = ENDLESS) -> None:
         self._engine = engine
+        self._settler = Settler(engine, space)
 
     def load(self) -> bytes | None:
         return self._engine.get(keycodec.cell("coordinator"))
 
     def save(self, raw: bytes) -> None:
-        self._engine.write(Batch().put(keycodec.cell("coordinator"), raw), sync=True)
+        batch = Batch().put(keycodec.cell("coordinator"), raw)
+        try:
+            self._engine.write(batch, sync=True)
+        except EngineError as error:
+            # Written twice it is the same cell, so the outcome need not be found out.
+            self._settler.mend(error)
+            self._engine.write(batch, sync=True)
 
 
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
-    """What a node is told. `uuid` names the store and decides the cluster id."""
+    """What a node is told. `uuid` names the store and decides the cluster id; `client_urls` is what
+    MemberList answers."""
 
     uuid: str
     name: str = "default"
@@ -61,6 +79,7 @@ class NodeOptions:
     quota_bytes: int = 0
     request_bytes_max: int = REQUEST_BYTES_MAX
     txn_ops_max: int = TXN_OPS_MAX
+    retention: Retention = field(default_factory=Retention)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +91,7 @@ class Seams:
     random: Random
     on_fatal: Callable[[BaseException], None]
     executor: Executor | None = None
+    space: Space = ENDLESS
 
 
 class Node:
@@ -84,7 +104,7 @@ class Node:
         self._executor = seams.executor
         self._on_fatal = on_fatal
         self.engine = engine
-        self.coordinator = Coordinator(EngineCell(engine), first_map)
+        self.coordinator = Coordinator(EngineCell(engine, seams.space), first_map)
         tablets = self.coordinator.tablet_map()
         fences = adopt(engine, SHARD, tablets)
         self.sequencer = self.coordinator.sequencer(
@@ -93,13 +113,18 @@ class Node:
         owned = Ownership(
             SHARD, self.coordinator.cepoch, tablets, fences, self.coordinator.compact_revision
         )
-        self.owner = Owner(engine, owned, self.sequencer, clock, on_fatal, self._background)
+        header = _header(options.uuid, options.name, self.coordinator.cepoch)
+        nospace = Alarm(header.member_id, ALARM_NOSPACE)
+        shard_seams = ShardSeams(
+            clock, self._fail, self._background, seams.space, lambda: self._raise(nospace)
+        )
+        self.owner = Owner(engine, owned, self.sequencer, shard_seams)
         context = Context(
             owners={SHARD: self.owner},
             sequencer=self.sequencer,
             coordinator=self.coordinator,
             tablets=tablets,
-            header=_header(options.uuid, options.name, self.coordinator.cepoch),
+            header=header,
             clock=clock,
             random=random,
             name=options.name,
@@ -111,7 +136,33 @@ class Node:
         )
         self.router = Router(context, self.sequencer.sample())
         self.loop = Loop(clock, on_fatal)
-        self.loop.attach((self.router, self.owner))
+        self._observer = Observer(clock, self.coordinator, self.owner)
+        compactor = self._auto_compactor(options.retention, clock)
+        # The router before the owner: what a batch brought is committed in the same turn.
+        parts: list[Part] = [self._observer.head, self.router, self.owner, self._observer]
+        if compactor is not None:
+            parts.insert(1, compactor)
+        self.loop.attach(parts)
+
+    def _auto_compactor(self, retention: Retention, clock: Clock) -> AutoCompactor | None:
+        """None where it is off."""
+        policy = policy_of(retention, clock.now_ms(), self.sequencer.revision)
+        if policy is None:
+            return None
+        return AutoCompactor(policy, clock, lambda: self.sequencer.revision, self.router.handle)
+
+    def _fail(self, error: BaseException) -> None:
+        """Whoever had to be told was told. Not one answer more: the sequencer counts revisions that
+        the next start will hand out again (inv13)."""
+        self.loop.halt()
+        self._on_fatal(error)
+
+    def _raise(self, alarm: Alarm) -> None:
+        try:
+            self.coordinator.set_alarm(alarm, True, _stored)
+        except EngineError as error:
+            # The device is looked at again in a moment, and the write at hand is refused anyway.
+            _LOG.error("the alarm cannot be stored", extra={"error": str(error)})
 
     def _background(self, work: Callable[[], None], done: Callable[[], None]) -> None:
         """Blocking work elsewhere; `done` on the loop."""
@@ -121,18 +172,22 @@ class Node:
             return
 
         def run() -> None:
-            try:
-                work()
-            except EngineError as error:
-                self._on_fatal(error)
-            else:
-                self.loop.post(done)
+            work()
+            self.loop.post(done)
 
         self._executor.submit(run)
 
     def deliver(self, edge: Edge, events: Iterable[EdgeEvent]) -> None:
         """What a front calls: the events run on the loop's thread."""
-        self.loop.post(lambda: self.router.handle(edge, events))
+        self.loop.post(lambda: self._handle(edge, events))
+
+    def _handle(self, edge: Edge, events: Iterable[EdgeEvent]) -> None:
+        self._observer.begin()
+        self.router.handle(edge, events)
+
+
+def _stored(_was_raised: bool) -> None:
+    """A raised alarm counts at once; its record is only for the next start."""
 
 
 def _header(uuid: str, name: str, term: int) -> Header:

@@ -3,6 +3,9 @@
 What it is: the shell around a node: fronts and signals on the asyncio thread, the loop on its own.
 What it is not: any decision about data.
 
+It tells of itself twice: the banner on stdout is for whoever starts it by hand, the log on stderr
+for whoever reads it later.
+
 Order of a stop (SIGTERM, SIGINT): refuse what is new and end the streams (clients resume at
 another endpoint or after the restart), answer what was accepted, close the fronts, end the loop,
 close the engine. Exit codes: 0 stopped, 1 could not start or lost its engine, 2 usage.
@@ -14,6 +17,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
+import os
 import signal
 import socket
 import sys
@@ -24,23 +29,30 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from kubebraid import ETCD_VERSION, VERSION
-from kubebraid.base.limits import DRAIN_GRACE_S
+from kubebraid.base.limits import DRAIN_GRACE_S, MESSAGE_OVERHEAD_BYTES
 from kubebraid.base.seams import SystemClock, SystemRandom
 from kubebraid.coordinator.state import StateUnreadable
-from kubebraid.proto.fronts import make_front
+from kubebraid.proto.front_unix import SocketFile
+from kubebraid.proto.fronts import chosen_kind, is_path, listen_address, make_front
 from kubebraid.proto.server import AddressInUse, Front
 from kubebraid.shard.fencing import FenceDamaged
 from kubebraid.shard.storage.datadir import DataDir, DataDirError
 from kubebraid.shard.storage.engine import Engine, EngineError
 from kubebraid.shard.storage.memory import MemoryEngine
+from kubebraid.shard.storage.space import ENDLESS, DeviceSpace
+from kubebraid.shard.witness import witness
 
+from .flag_sources import BadFlags
+from .logs import fields, set_up
 from .metrics_http import MetricsServer
 from .node import Node, NodeOptions, Seams
-from .serve_config import BadFlags, ServeConfig, parse_serve
+from .serve_config import ServeConfig, parse_serve
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 GC_THRESHOLD: Final = 50_000  # young collections are for cycles, and the hot path makes none
+
+_log = logging.getLogger("kubebraid.serve")
 
 
 def serve(argv: Sequence[str]) -> int:
@@ -50,6 +62,9 @@ def serve(argv: Sequence[str]) -> int:
     except BadFlags as error:
         print(f"kubebraid serve: {error} (see 'kubebraid serve --help')", file=sys.stderr)
         return EXIT_USAGE
+    set_up(config.log.level, config.log.form, config.log.output)
+    for warning in config.warnings:
+        _log.warning(warning)
     try:
         return _serve(config)
     except DataDirError as error:
@@ -90,34 +105,45 @@ class Server:
         """Serve until a signal or a fatal error; the exit code."""
         config = self._config
         self._asyncio = asyncio.get_running_loop()
-        _probe_ports(config)
+        for url in config.client_urls + config.metrics_urls:
+            _probe(url)
         directory = DataDir.open(config.data_dir) if config.engine == "rocksdb" else None
         try:
             engine: Engine = MemoryEngine() if directory is None else directory.open_engine()
+            held = ""
             try:
-                return await self._with_engine(engine, directory)
+                if directory is not None:
+                    directory.begin(witness(engine))
+                code = await self._with_engine(engine, directory)
+                held = witness(engine)
             finally:
                 engine.close()
+            if directory is not None:
+                directory.stopped(held)
+            return code
         finally:
             if directory is not None:
                 directory.close()
 
     async def _with_engine(self, engine: Engine, directory: DataDir | None) -> int:
         config = self._config
-        options = NodeOptions(
-            uuid="memory" if directory is None else directory.uuid,
-            name=config.name,
-            client_urls=config.client_urls,
-            progress_interval_ms=config.progress_interval_ms,
-            quota_bytes=config.quota_bytes,
-            request_bytes_max=config.request_bytes_max,
-            txn_ops_max=config.txn_ops_max,
-        )
+        options = _node_options(config, "memory" if directory is None else directory.uuid)
         executor = ThreadPoolExecutor(1, thread_name_prefix="kubebraid-background")
-        seams = Seams(SystemClock(), SystemRandom(), self._die, executor)
+        seams = Seams(
+            SystemClock(),
+            SystemRandom(),
+            self._die,
+            executor,
+            ENDLESS if directory is None else DeviceSpace(directory.path),
+        )
         node = Node(engine, config.first_map, options, seams)
         self._node = node
-        fronts = [make_front(config.front, url, node.deliver) for url in config.client_urls]
+        _log_start(config, node)
+        message_bytes_max = config.request_bytes_max + MESSAGE_OVERHEAD_BYTES
+        fronts = [
+            make_front(config.front, url, node.deliver, message_bytes_max)
+            for url in config.client_urls
+        ]
         metrics = [MetricsServer(url, node) for url in config.metrics_urls]
         gc.collect()
         gc.freeze()
@@ -142,18 +168,19 @@ class Server:
             executor.shutdown(cancel_futures=True)
         if self._fatal is not None:
             raise self._fatal
+        _log.info("stopped", extra=fields(revision=node.sequencer.revision))
         return 0
 
     def _announce(self, node: Node) -> None:
         config = self._config
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
-        endpoints = ",".join(config.client_urls)
+            loop.add_signal_handler(number, self._signalled, number)
+        endpoints = ",".join(config.advertised_urls)
         tablets = len(node.coordinator.tablet_map().tablets)
         print(
             f"KubeBraid {VERSION} serves the etcd {ETCD_VERSION} API\n"
-            f"  clients   {endpoints}\n"
+            f"  clients   {','.join(config.client_urls)}\n"
             f"  metrics   {','.join(config.metrics_urls) or 'none (--listen-metrics-urls)'}\n"
             f"  data      {_place(config)}\n"
             f"  revision  {node.sequencer.revision}, {tablets} tablets\n"
@@ -161,19 +188,67 @@ class Server:
             f"  --etcd-servers={endpoints}",
             flush=True,
         )
+        served = fields(clients=config.client_urls, metrics=config.metrics_urls, pid=os.getpid())
+        _log.info("served", extra=served)
+
+    def _signalled(self, number: signal.Signals) -> None:
+        _log.info("stop signal", extra=fields(signal=number.name))
+        self._stop.set()
 
     async def _drain(self, node: Node, fronts: Sequence[Front]) -> None:
         """Streams end, accepted calls are answered, listeners close."""
+        clock = SystemClock()
+        began_ms = clock.now_ms()
         node.loop.post(node.router.drain)
         # After a fatal error nobody answers any more: waiting would only keep clients waiting.
         grace_s = DRAIN_GRACE_S if self._fatal is None else 0.0
         await asyncio.gather(*(front.stop(grace_s) for front in fronts))
+        _log.info("drained", extra=fields(took_ms=clock.now_ms() - began_ms))
 
     def _die(self, error: BaseException) -> None:
         """Called on the loop's thread: the process must not go on serving."""
+        _log.error("fatal error", exc_info=error)
         self._fatal = error
         assert self._asyncio is not None
         self._asyncio.call_soon_threadsafe(self._stop.set)
+
+
+def _node_options(config: ServeConfig, uuid: str) -> NodeOptions:
+    return NodeOptions(
+        uuid=uuid,
+        name=config.name,
+        client_urls=config.advertised_urls,
+        progress_interval_ms=config.progress_interval_ms,
+        quota_bytes=config.quota_bytes,
+        request_bytes_max=config.request_bytes_max,
+        txn_ops_max=config.txn_ops_max,
+        retention=config.retention,
+    )
+
+
+def _log_start(config: ServeConfig, node: Node) -> None:
+    """The summary that a report of a problem should begin with."""
+    retention = config.retention
+    summary = fields(
+        version=VERSION,
+        etcd_version=ETCD_VERSION,
+        name=config.name,
+        data_dir=str(config.data_dir.absolute()),
+        engine=config.engine,
+        front=chosen_kind(config.front),
+        listen_client_urls=config.client_urls,
+        advertise_client_urls=config.advertised_urls,
+        listen_metrics_urls=config.metrics_urls,
+        revision=node.sequencer.revision,
+        compact_revision=node.coordinator.compact_revision(),
+        tablets=len(node.coordinator.tablet_map().tablets),
+        auto_compaction=f"{retention.mode} {retention.amount}" if retention.amount else "off",
+        quota_backend_bytes=config.quota_bytes,
+        max_request_bytes=config.request_bytes_max,
+        max_txn_ops=config.txn_ops_max,
+        watch_progress_notify_interval_ms=config.progress_interval_ms,
+    )
+    _log.info("starting", extra=summary)
 
 
 def _place(config: ServeConfig) -> str:
@@ -182,14 +257,17 @@ def _place(config: ServeConfig) -> str:
     return f"{config.data_dir} (RocksDB; one copy on this disk)"
 
 
-def _probe_ports(config: ServeConfig) -> None:
-    """Refuse a used port before the data directory is created or changed. Raises AddressInUse."""
-    for url in config.client_urls + config.metrics_urls:
-        parts = urlsplit(url)
-        family = socket.AF_INET6 if ":" in (parts.hostname or "") else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((parts.hostname, parts.port))
-            except OSError as error:
-                raise AddressInUse(f"cannot listen on {url}: {error.strerror}") from error
+def _probe(url: str) -> None:
+    """Refuse a used address before the data directory is touched. Raises AddressInUse."""
+    address = listen_address(url)
+    if is_path(address):
+        SocketFile(address).check()
+        return
+    parts = urlsplit(url)
+    family = socket.AF_INET6 if ":" in (parts.hostname or "") else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((parts.hostname, parts.port))
+        except OSError as error:
+            raise AddressInUse(f"cannot listen on {url}: {error.strerror}") from error

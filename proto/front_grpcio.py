@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from kubebraid.base.limits import MESSAGE_BYTES_MAX
+
 from .front_rules import target_of, with_port
 from .server import Deliver, Shape
 from .stream_aio import AioServer
@@ -25,9 +27,11 @@ ALL_SHAPES: Final = frozenset(Shape)
 class GrpcioFront:
     """A Front; `address` is host:port or the path of a Unix socket."""
 
-    def __init__(self, address: str, deliver: Deliver) -> None:
+    def __init__(
+        self, address: str, deliver: Deliver, message_bytes_max: int = MESSAGE_BYTES_MAX
+    ) -> None:
         self._address = address
-        self._server = AioServer(deliver, ALL_SHAPES)
+        self._server = AioServer(deliver, ALL_SHAPES, message_bytes_max=message_bytes_max)
 
     @property
     def address(self) -> str:

@@ -58,9 +58,16 @@ NativeEvent = tuple[int, int, int, bytes | None, bytes | str | None]
 class NativeFront:
     """A Front, and the Edge of its calls; `address` is host:port or the path of a Unix socket."""
 
-    def __init__(self, address: str, deliver: Deliver, name: str = "front") -> None:
+    def __init__(
+        self,
+        address: str,
+        deliver: Deliver,
+        name: str = "front",
+        message_bytes_max: int = MESSAGE_BYTES_MAX,
+    ) -> None:
         self._address, self._deliver, self._name = address, deliver, name
-        self._aio = AioServer(deliver, (Shape.BIDI,), self, BIDI_CALL_ID_FIRST)
+        self._message_bytes_max = message_bytes_max
+        self._aio = AioServer(deliver, (Shape.BIDI,), self, BIDI_CALL_ID_FIRST, message_bytes_max)
         self._open: dict[int, int] = {}  # call id -> method
         self._streams_open: set[int] = set()
         self._stopping = False
@@ -145,8 +152,8 @@ class NativeFront:
                 events += self._gone(call_id)
                 continue
             assert payload is not None, "a call has a payload, if an empty one"
-            if len(payload) > MESSAGE_BYTES_MAX:
-                self._native.fail(call_id, *too_large(len(payload), MESSAGE_BYTES_MAX))
+            if len(payload) > self._message_bytes_max:
+                self._native.fail(call_id, *too_large(len(payload), self._message_bytes_max))
             elif self._stopping:
                 self._native.fail(call_id, *STOPPED)
             else:

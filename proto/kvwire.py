@@ -22,13 +22,19 @@ from kubebraid.base.record import Event
 
 from .etcd import kv_pb2
 
-_ONE_BYTE: Final = [bytes([n]) for n in range(128)]
+_SHORT: Final = [
+    bytes([n]) if n < 128 else bytes([n & 127 | 128, n >> 7])  # what one or two bytes hold
+    for n in range(1 << 14)
+]
 
 
 def varint(n: int) -> bytes:
     """Base-128 form of a non-negative integer below 2**64; negative ones as two's complement."""
-    if 0 <= n < 128:
-        return _ONE_BYTE[n]
+    if 0 <= n < 1 << 14:
+        return _SHORT[n]
+    if 0 < n < 1 << 28:  # revisions: no loop for the first 268 million
+        head = (n & 127 | 128, n >> 7 & 127 | 128)
+        return bytes((*head, n >> 14) if n < 1 << 21 else (*head, n >> 14 & 127 | 128, n >> 21))
     if n < 0:
         n += 1 << 64
     assert 0 <= n < 1 << 64, n
@@ -107,6 +113,11 @@ def watch_events(encoded: Iterable[bytes]) -> bytes:
 def range_rows(raws: Iterable[bytes]) -> bytes:
     """KeyValues as the repeated field 2 of a RangeResponse."""
     return b"".join([b"\x12" + varint(len(raw)) + raw for raw in raws])
+
+
+def point_body(raw: bytes | None) -> bytes:
+    """Fields 2 and 4 of a RangeResponse with one KeyValue or none."""
+    return b"" if raw is None else b"\x12" + varint(len(raw)) + raw + b"\x20\x01"
 
 
 def range_tail(more: bool, count: int) -> bytes:

@@ -13,7 +13,7 @@ Tested in tests/unit/proto/test_requests.py.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
@@ -24,6 +24,8 @@ from kubebraid.base.revision import LeaseId, Revision
 
 from . import check, convert
 from .etcd import health_pb2, rpc_pb2
+
+KEY_TAG: Final = 0x0A  # field 1, length-delimited: the key of a RangeRequest
 
 M = TypeVar("M", bound=Message)
 
@@ -49,6 +51,20 @@ def _parse(kind: type[M], payload: bytes, *, streamed: bool = False) -> M:
 
 
 # -- KV ----------------------------------------------------------------------------------------
+
+
+def point_key(payload: bytes) -> bytes | None:
+    """The key of a RangeRequest that has nothing but one: a Get without options, which is most of
+    what is read. Anything else, also anything malformed, is None and for `range_request`."""
+    size = len(payload)
+    if size < 3 or payload[0] != KEY_TAG:
+        return None
+    length = payload[1]
+    if length < 128:
+        return payload[2:] if length == size - 2 else None
+    if payload[2] < 128 and (length & 127 | payload[2] << 7) == size - 3:
+        return payload[3:]
+    return None
 
 
 def range_request(payload: bytes) -> RangeOp | RequestRefused:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final, NoReturn, TypeAlias
 
 import grpc
 from grpc import aio
@@ -33,8 +33,7 @@ from .front_rules import Ending, too_large, unknown_method
 from .server import METHODS, AddressInUse, Deliver, Edge, Kind, Shape
 
 # gRPC's own limit speaks in other words than etcd's; it lies higher and only bounds the memory.
-TRANSPORT_BYTES_MAX: Final = 4 * MESSAGE_BYTES_MAX
-assert TRANSPORT_BYTES_MAX > MESSAGE_BYTES_MAX
+TRANSPORT_FACTOR: Final = 4
 PING_INTERVAL_MS_MIN: Final = 1_000  # etcd lets a client ping every 5 s; we never punish one
 STOP_POLL_S: Final = 0.001
 OPTIONS: Final = (
@@ -44,7 +43,6 @@ OPTIONS: Final = (
     # gRPC cancels what exceeds about 1,000 calls that wait to be taken: a fleet that reconnects.
     ("grpc.server.max_pending_requests", 2**31 - 1),
     ("grpc.server.max_pending_requests_hard_limit", 2**31 - 1),
-    ("grpc.max_receive_message_length", TRANSPORT_BYTES_MAX),
     ("grpc.http2.min_ping_interval_without_data_ms", PING_INTERVAL_MS_MIN),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", PING_INTERVAL_MS_MIN),
     ("grpc.http2.max_ping_strikes", 0),
@@ -65,8 +63,10 @@ class AioServer(grpc.GenericRpcHandler):
         shapes: Collection[Shape],
         edge: Edge | None = None,
         call_id_first: int = 1,
+        message_bytes_max: int = MESSAGE_BYTES_MAX,
     ) -> None:
         self.calls = AioCalls(deliver, edge, call_id_first)
+        self._message_bytes_max = message_bytes_max
         self._handlers = {
             spec.path: self._handler(method, spec.shape)
             for method, spec in enumerate(METHODS)
@@ -76,7 +76,8 @@ class AioServer(grpc.GenericRpcHandler):
     async def start(self, target: str) -> int:
         """Binds and serves `target`, a gRPC target; returns the port (1 for a Unix socket)."""
         self.calls.attach(asyncio.get_running_loop())
-        self._server = aio.server(handlers=[self], options=OPTIONS)
+        limit = ("grpc.max_receive_message_length", TRANSPORT_FACTOR * self._message_bytes_max)
+        self._server = aio.server(handlers=[self], options=(*OPTIONS, limit))
         try:
             port = self._server.add_insecure_port(target)
         except RuntimeError:  # gRPC tells the cause on its own log only
@@ -109,9 +110,8 @@ class AioServer(grpc.GenericRpcHandler):
         return grpc.stream_stream_rpc_method_handler(partial(self._serve_bidi, method))
 
     async def _serve_unary(self, method: int, request: bytes, context: Context) -> bytes:
-        if len(request) > MESSAGE_BYTES_MAX:
-            _set_status(context, too_large(len(request), MESSAGE_BYTES_MAX))
-            return b""
+        if len(request) > self._message_bytes_max:
+            await _abort(context, too_large(len(request), self._message_bytes_max))
         call = self.calls.open(Kind.CALL, method, request)
         try:
             await call.wake.wait()
@@ -119,13 +119,12 @@ class AioServer(grpc.GenericRpcHandler):
             self.calls.close(call, None if call.queue else Kind.CANCELLED)
         answer = call.queue.popleft()
         if isinstance(answer, Ending):
-            _set_status(context, answer)
-            return b""
+            await _abort(context, answer)
         return answer
 
     async def _serve_stream(self, method: int, request: bytes, context: Context) -> None:
-        if len(request) > MESSAGE_BYTES_MAX:
-            _set_status(context, too_large(len(request), MESSAGE_BYTES_MAX))
+        if len(request) > self._message_bytes_max:
+            _set_status(context, too_large(len(request), self._message_bytes_max))
             return
         call = self.calls.open(Kind.CALL, method, request)
         ended = False
@@ -154,8 +153,8 @@ class AioServer(grpc.GenericRpcHandler):
             if not isinstance(message, bytes):
                 self.calls.emit(Kind.HALF_CLOSED, call)
                 return
-            if len(message) > MESSAGE_BYTES_MAX:
-                call.put(too_large(len(message), MESSAGE_BYTES_MAX))
+            if len(message) > self._message_bytes_max:
+                call.put(too_large(len(message), self._message_bytes_max))
                 return
             self.calls.emit(Kind.MESSAGE, call, message)
 
@@ -179,6 +178,16 @@ class AioServer(grpc.GenericRpcHandler):
 
 async def _refuse(ending: Ending, _requests: object, context: Context) -> None:
     _set_status(context, ending)
+
+
+async def _abort(context: Context, ending: Ending) -> NoReturn:
+    """Ends a unary call by its status alone.
+
+    With a status that is only set, gRPC sends an empty message before it, and there are clients
+    (jetcd) that take the first message of a unary call for its answer.
+    """
+    assert ending.code != 0, ending
+    await context.abort(CODES[ending.code], ending.message)
 
 
 def _set_status(context: Context, ending: Ending) -> None:

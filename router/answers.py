@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kubebraid.base.errors import RequestRefused
-from kubebraid.base.ports import WriteReply
-from kubebraid.proto.kvwire import Header
+from kubebraid.base.ports import PointReply, WriteReply
+from kubebraid.proto.kvwire import Header, point_body
 from kubebraid.proto.server import Edge
 
 
@@ -40,6 +40,17 @@ def answer_write(reply: WriteReply) -> None:
         caller.fail(reply.error)
     else:
         caller.respond(reply.revision, reply.body)
+
+
+def answer_point(header: bytes, reply: PointReply) -> None:
+    """The end of a Get; `header` is the whole field 1 of the answer."""
+    caller = reply.tag
+    assert isinstance(caller, Caller)
+    if reply.error is not None:
+        caller.fail(reply.error)
+    else:
+        raw = None if reply.row is None else reply.row.raw
+        caller.edge.respond(caller.call_id, header + point_body(raw))
 
 
 def after_all(count: int, done: Callable[[], None]) -> Callable[[], None]:

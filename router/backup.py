@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from kubebraid import ETCD_VERSION, VERSION
 from kubebraid.base import dump, errors
+from kubebraid.base.errors import RequestRefused
 from kubebraid.base.limits import STREAM_CHUNK_BYTES
 from kubebraid.base.ports import Sample
 from kubebraid.base.revision import Revision
@@ -46,8 +47,20 @@ class BackupService:
         owners = list(self._context.owners.values())
 
         def answer(_sample: Sample) -> None:
-            # etcd's answer has no header
-            done = after_all(len(owners), lambda: caller.edge.respond(caller.call_id, b""))
+            failed: list[RequestRefused] = []
+
+            def end() -> None:
+                if failed:
+                    caller.fail(failed[0])
+                else:
+                    caller.edge.respond(caller.call_id, b"")  # etcd's answer has no header
+
+            one_done = after_all(len(owners), end)
+
+            def done(refused: RequestRefused | None) -> None:
+                failed.extend([] if refused is None else [refused])
+                one_done()
+
             for owner in owners:
                 owner.defragment(done)
 
@@ -58,6 +71,7 @@ class BackupService:
 
         def answer(sample: Sample) -> None:
             self._hash(
+                caller,
                 sample.revision,
                 lambda total: caller.respond(sample.revision, responses.hash_of(total)),
             )
@@ -76,6 +90,7 @@ class BackupService:
                 caller.fail(errors.COMPACTED)
             else:
                 self._hash(
+                    caller,
                     revision,
                     lambda total: caller.respond(
                         sample.revision,
@@ -85,14 +100,23 @@ class BackupService:
 
         self._kv.with_sample(answer)
 
-    def _hash(self, revision: Revision, done: Callable[[int], None]) -> None:
+    def _hash(self, caller: Caller, revision: Revision, done: Callable[[int], None]) -> None:
         floor = self._context.coordinator.compact_revision()
         sums: list[int] = []
         owners = list(self._context.owners.values())
 
-        def add(part: int) -> None:
-            sums.append(part)
-            if len(sums) == len(owners):
+        refused: list[RequestRefused] = []
+
+        def add(part: int | RequestRefused) -> None:
+            if isinstance(part, RequestRefused):
+                refused.append(part)
+            else:
+                sums.append(part)
+            if len(sums) + len(refused) < len(owners):
+                return
+            if refused:
+                caller.fail(refused[0])
+            else:
                 done(sum(sums) % HASH_MODULUS)
 
         for owner in owners:
@@ -143,6 +167,11 @@ class _SnapshotStream:
         for start, end in _cuts(pairs):
             self._send(self._writer.pairs(pairs[start:end]))
         return (self._caller.edge, self._caller.call_id) in self._live
+
+    def fail(self, refused: RequestRefused) -> None:
+        """Without its digest nobody takes the snapshot for whole."""
+        self._live.discard((self._caller.edge, self._caller.call_id))
+        self._caller.fail(refused)
 
     def end(self) -> None:
         """The digest leaves by itself, on top of what remains, as etcd sends it."""

@@ -23,13 +23,20 @@ from functools import partial
 from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
 from kubebraid.base.keyspace import KeyRange
-from kubebraid.base.ops import RangeOp
-from kubebraid.base.ports import WRITE_DELETE, WRITE_PUT, WRITE_TXN, Sample, WriteCall
+from kubebraid.base.ops import RangeOp, WriteOp
+from kubebraid.base.ports import (
+    WRITE_DELETE,
+    WRITE_PUT,
+    WRITE_TXN,
+    PointCall,
+    Sample,
+    WriteCall,
+)
 from kubebraid.base.revision import Revision
 from kubebraid.proto import ranges, requests
 from kubebraid.proto.kvwire import blob
 
-from .answers import Caller, after_all, answer_write
+from .answers import Caller, after_all, answer_point, answer_write
 from .context import Context
 from .gather import StreamGather, UnaryGather
 from .guard import Guard, put_cost, txn_cost
@@ -46,6 +53,7 @@ class KvService:
         self._view = view
         self._guard = Guard(context)
         self._reads: list[Callable[[Sample], None]] = []
+        self._points: list[tuple[Caller, bytes]] = []
         self._writes: dict[str, list[WriteCall]] = {}
         self.streams = RangeStreams()
 
@@ -55,7 +63,14 @@ class KvService:
         """Run `then` with a sample that is asked for when the batch was decoded."""
         self._reads.append(then)
 
-    def submit(self, caller: Caller, kind: int, payload: bytes, target: WriteTarget) -> None:
+    def submit(
+        self,
+        caller: Caller,
+        kind: int,
+        payload: bytes,
+        target: WriteTarget,
+        op: WriteOp | None = None,
+    ) -> None:
         """Queue a write for its owner."""
         if len(target.shards) != 1:
             caller.fail(
@@ -66,14 +81,22 @@ class KvService:
             return
         (shard,) = target.shards
         version = self._context.tablets.version
-        call = WriteCall(kind, payload, target.tablets, version, caller)
+        call = WriteCall(kind, payload, target.tablets, version, caller, op)
         self._writes.setdefault(shard, []).append(call)
 
     def flush(self) -> None:
         """End of a batch: one ReadRev for its reads, one submission per owner for its writes."""
-        if self._reads:
+        if self._reads or self._points:
             reads, self._reads = self._reads, []
-            self._context.sequencer.read_revision(lambda sample: _run(reads, sample))
+            points, self._points = self._points, []
+
+            def run(sample: Sample) -> None:
+                for read in reads:
+                    read(sample)
+                if points:
+                    self._read_points(points, sample)
+
+            self._context.sequencer.read_revision(run)
         if self._writes:
             writes, self._writes = self._writes, {}
             for shard, calls in writes.items():
@@ -82,6 +105,10 @@ class KvService:
     # -- reads ---------------------------------------------------------------------------------
 
     def range(self, caller: Caller, payload: bytes) -> None:
+        key = requests.point_key(payload)
+        if key is not None:
+            self._points.append((caller, key))
+            return
         op = requests.range_request(payload)
         if isinstance(op, RequestRefused):
             caller.fail(op)
@@ -90,6 +117,19 @@ class KvService:
             self._read(caller, op, self._released())
         else:
             self._reads.append(partial(self._read, caller, op))
+
+    def _read_points(self, points: list[tuple[Caller, bytes]], sample: Sample) -> None:
+        """All Gets of a batch, packed by owner."""
+        tablets, last, revision = self._context.tablets, sample.last, sample.revision
+        header = self._context.header.field(revision)
+        calls: dict[str, list[PointCall]] = {}
+        for caller, key in points:
+            tablet = tablets.tablet_of(key)
+            need = last.get(tablet.id, 0)
+            call = PointCall(key, revision, tablet.id, need, tablets.version, caller)
+            calls.setdefault(tablet.shard, []).append(call)
+        for shard, of_shard in calls.items():
+            self._context.owners[shard].points(of_shard, partial(answer_point, header))
 
     def range_stream(self, caller: Caller, payload: bytes) -> None:
         op = requests.range_stream_request(payload)
@@ -162,7 +202,7 @@ class KvService:
         if isinstance(op, RequestRefused):
             caller.fail(op)
         elif not self.refused(caller, payload, put_cost(op)):
-            self.submit(caller, WRITE_PUT, payload, put_target(self._context.tablets, op.key))
+            self.submit(caller, WRITE_PUT, payload, put_target(self._context.tablets, op.key), op)
 
     def delete_range(self, caller: Caller, payload: bytes) -> None:
         op = requests.delete_request(payload)
@@ -173,7 +213,7 @@ class KvService:
         elif op.span is None:
             self._reads.append(lambda sample: caller.respond(sample.revision, b""))
         else:
-            self.submit(caller, WRITE_DELETE, payload, write_target(self._context.tablets, op))
+            self.submit(caller, WRITE_DELETE, payload, write_target(self._context.tablets, op), op)
 
     def txn(self, caller: Caller, payload: bytes) -> None:
         op = requests.txn_request(payload, self._context.txn_ops_max)
@@ -184,7 +224,7 @@ class KvService:
             if not target.tablets:
                 # No key at all: still answered in order with the writes, by any owner.
                 target = put_target(self._context.tablets, b"")
-            self.submit(caller, WRITE_TXN, payload, target)
+            self.submit(caller, WRITE_TXN, payload, target, op)
 
     def compact(self, caller: Caller, payload: bytes) -> None:
         revision, physical = requests.compact_request(payload)
@@ -218,8 +258,3 @@ class KvService:
                 caller.respond(sample.revision, b"")
 
         coordinator.compact(revision, raised)
-
-
-def _run(reads: list[Callable[[Sample], None]], sample: Sample) -> None:
-    for read in reads:
-        read(sample)

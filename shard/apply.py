@@ -67,15 +67,13 @@ class Evaluation:
         leases: LeaseTable,
         known: Revision,
         floor: Revision,
-        *,
-        certain: bool = True,
     ) -> None:
         """`known`: a revision that everything stored is at or below; `floor`: compacted below.
 
-        `certain`: `known` is R as of after the first request arrived, so what lies above it is in
+        `certain`: `known` is R as of after the request in hand arrived, so what lies above it is in
         the future; otherwise such a request is ambiguous until a sample was read.
         """
-        self._certain = certain
+        self.certain = True
         self._view = BatchView(reader, leases)
         self._reader = reader
         self._tablet_of = tablet_of
@@ -217,7 +215,7 @@ class Evaluation:
         if revision == 0:
             return None
         if revision > self._known:
-            if self.writes or not self._certain:
+            if self.writes or not self.certain:
                 raise Ambiguous
             return errors.FUTURE_REVISION
         return errors.COMPACTED if revision < self._floor else None

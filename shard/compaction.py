@@ -29,7 +29,18 @@ from kubebraid.base.limits import COMPACT_SLICE_REVISIONS
 from kubebraid.base.revision import Revision, TabletId
 
 from . import keycodec
-from .storage.engine import Batch, Engine
+from .storage.engine import Batch, Engine, EngineError
+
+
+class SliceUnwritten(Exception):
+    """The removal of a slice may or may not have landed; `error` is the engine's."""
+
+    definite = False
+    hint = "reopen the store; the slice is removed again later"
+
+    def __init__(self, error: EngineError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class Compactor:
@@ -50,8 +61,14 @@ class Compactor:
         if done is not None:
             self._waiting.append(done)
 
+    @property
+    def busy(self) -> bool:
+        """Whether there is something left to remove."""
+        return bool(self._todo)
+
     def turn(self) -> bool:
-        """One slice. Answers: is there more?"""
+        """One slice. Answers: is there more? Raises SliceUnwritten, or EngineError where the log
+        cannot be read."""
         if not self._todo:
             return False
         if self._slice(self._todo[0]):
@@ -77,7 +94,10 @@ class Compactor:
             for stored, value in rows:
                 self._remove(batch, keycodec.log_revision(stored), value)
             batch.delete_range(keycodec.log(tablet, start), keycodec.log(tablet, until))
-            self._engine.write(batch, sync=False)
+            try:
+                self._engine.write(batch, sync=False)
+            except EngineError as error:
+                raise SliceUnwritten(error) from error
         self._done_until[tablet] = until
         return finished
 

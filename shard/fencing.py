@@ -7,8 +7,8 @@ Words: (oepoch, last, nonce): the owner epoch that wrote it, the highest revisio
 tablet, and a counter that makes each rewrite differ.
 
 Invariants:
-- inv15: the sequence of (oepoch, last) of a tablet's fence is strictly increasing in oepoch at an
-  adoption and in last at a commit; neither ever falls;
+- inv15: the sequence of (oepoch, last, nonce) of a tablet's fence is strictly increasing, in oepoch
+  at an adoption, in last at a commit, in nonce at every write; none ever falls;
 - M6: an owner serves a tablet only after the fence carries its own oepoch;
 - no commit is made under an oepoch other than the stored one (checked by `advance`).
 
@@ -74,3 +74,10 @@ def advance(stored: Fence, oepoch: Epoch, last: Revision) -> Fence:
     assert stored.oepoch == oepoch, f"commit under {oepoch}, fence at {stored.oepoch}"
     assert last > stored.last, f"{last} must follow {stored.last}"
     return Fence(oepoch, last, stored.nonce + 1)
+
+
+def touch(stored: Fence, oepoch: Epoch) -> Fence:
+    """The fence of a commit that changes no key (leases alone): it differs by its nonce, so that
+    it tells whether the commit is there."""
+    assert stored.oepoch == oepoch, f"commit under {oepoch}, fence at {stored.oepoch}"
+    return Fence(oepoch, stored.last, stored.nonce + 1)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from kubebraid.base.errors import RequestRefused
 from kubebraid.base.ports import DumpSink
 from kubebraid.base.revision import Revision
 
@@ -27,7 +28,11 @@ class HashJob:
     """HashKV over a snapshot."""
 
     def __init__(
-        self, snapshot: Snapshot, floor: Revision, revision: Revision, done: Callable[[int], None]
+        self,
+        snapshot: Snapshot,
+        floor: Revision,
+        revision: Revision,
+        done: Callable[[int | RequestRefused], None],
     ) -> None:
         self._snapshot = snapshot
         self._work = hash_versions(snapshot, floor, revision)
@@ -43,6 +48,10 @@ class HashJob:
         self._snapshot.close()
         self._done(crc)
         return True
+
+    def fail(self, refused: RequestRefused) -> None:
+        self._snapshot.close()
+        self._done(refused)
 
 
 class DumpJob:
@@ -61,6 +70,10 @@ class DumpJob:
         if ended:
             self._snapshot.close()
         return ended
+
+    def fail(self, refused: RequestRefused) -> None:
+        self._snapshot.close()
+        self._sink.fail(refused)
 
     def _slices(self) -> Iterator[bool]:
         """False after each slice, True once: at the end, or when nobody waits any more."""

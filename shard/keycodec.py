@@ -124,8 +124,10 @@ def lease(of: LeaseId) -> bytes:
     return b"e" + _U64.pack(of & _MAX)
 
 
-LEASES_START: Final = b"e"
-LEASES_END: Final = b"f"
+LEASES: Final = (b"e", b"f")
+FENCES: Final = (b"f", b"g")
+ATTACHMENTS: Final = (b"k", b"l")
+CELLS: Final = (b"m", b"n")
 
 
 def lease_id(stored: bytes) -> LeaseId:

@@ -20,6 +20,8 @@ from kubebraid.base.ports import (
     DumpSink,
     LogCall,
     LogReply,
+    PointCall,
+    PointReply,
     Publication,
     ReadCall,
     ReadSink,
@@ -30,25 +32,21 @@ from kubebraid.base.ports import (
     WriteReply,
 )
 from kubebraid.base.revision import LeaseId, Revision
-from kubebraid.base.seams import Clock
 from kubebraid.proto import requests
 
 from .compaction import Compactor
+from .counts import KeyCounts
 from .history import read_log
 from .jobs import DumpJob, HashJob
 from .ownership import Ownership
 from .reader import Reader
+from .seams import ShardSeams
+from .settle import Settler, refusal
 from .storage.engine import Engine, EngineError
+from .totals import Totals
+from .upkeep import Upkeep
 from .view import attached_keys
 from .writer import Writer
-
-Background = Callable[[Callable[[], None], Callable[[], None]], None]
-
-
-def _inline(work: Callable[[], None], done: Callable[[], None]) -> None:
-    """Blocking work where nobody else waits for the loop."""
-    work()
-    done()
 
 
 class Owner:
@@ -59,19 +57,20 @@ class Owner:
         engine: Engine,
         owned: Ownership,
         sequencer: SequencerPort,
-        clock: Clock,
-        on_fatal: Callable[[EngineError], None],
-        background: Background = _inline,
+        seams: ShardSeams,
     ) -> None:
-        """`background` runs blocking work elsewhere and calls back on the loop."""
-        self._background = background
+        self._seams = seams
         self._engine = engine
         self._owned = owned
-        self._clock = clock
-        self._writer = Writer(engine, owned, sequencer, clock, on_fatal)
-        self._reader = Reader(engine, owned, clock)
+        self._clock = seams.clock
+        self._counts = KeyCounts(engine)
+        settler = Settler(engine, seams.space)
+        self._writer = Writer(engine, owned, sequencer, settler, seams)
+        self._writer.subscribers.append(self._counts.published)
+        self._reader = Reader(engine, owned, seams.clock, Totals(engine, owned, self._counts))
         self._compactor = Compactor(engine, sorted(owned.oepochs))
-        owned.load_leases(engine, clock.now_ms())
+        self._upkeep = Upkeep(engine, self._compactor, self._counts, settler, seams)
+        owned.load_leases(engine, seams.clock.now_ms())
         if owned.floor() > 0:
             self._compactor.compact(owned.floor(), None)
 
@@ -83,9 +82,16 @@ class Owner:
     def read(self, call: ReadCall, sink: ReadSink) -> None:
         self._reader.read(call, sink)
 
+    def points(self, calls: Sequence[PointCall], done: Callable[[PointReply], None]) -> None:
+        self._reader.points(calls, done)
+
     def read_log(self, call: LogCall, done: Callable[[LogReply | RequestRefused], None]) -> None:
         """`upto` is a revision that the asker's release rule allows, so it is durable here."""
-        done(read_log(self._engine, call, self._owned.floor()))
+        try:
+            reply = read_log(self._engine, call, self._owned.floor())
+        except EngineError as error:
+            reply = refusal(error)
+        done(reply)
 
     def subscribe(self, publish: Callable[[Publication], None]) -> Sequence[TabletNews]:
         self._writer.subscribers.append(publish)
@@ -98,15 +104,23 @@ class Owner:
         self._compactor.compact(floor, done)
 
     def hash_versions(
-        self, floor: Revision, revision: Revision, done: Callable[[int], None]
+        self, floor: Revision, revision: Revision, done: Callable[[int | RequestRefused], None]
     ) -> None:
-        self._reader.run(HashJob(self._engine.snapshot(), floor, revision, done))
+        self._reader.run(lambda view: HashJob(view, floor, revision, done), done)
 
     def dump(self, sink: DumpSink) -> None:
-        self._reader.run(DumpJob(self._engine.snapshot(), sink))
+        self._reader.run(lambda view: DumpJob(view, sink), sink.fail)
 
-    def defragment(self, done: Callable[[], None]) -> None:
-        self._background(self._engine.defragment, done)
+    def defragment(self, done: Callable[[RequestRefused | None], None]) -> None:
+        failed: list[EngineError] = []
+
+        def work() -> None:
+            try:
+                self._engine.defragment()
+            except EngineError as error:
+                failed.append(error)
+
+        self._seams.background(work, lambda: done(refusal(failed[0]) if failed else None))
 
     def lease_info(self, lease: LeaseId) -> tuple[int, int, tuple[bytes, ...]] | None:
         table = self._owned.leases
@@ -129,15 +143,17 @@ class Owner:
 
     def turn(self) -> bool:
         """Commit a batch, read slices, compact a slice. Answers: can more be done now?"""
-        self._expire()
+        now_ms = self._clock.now_ms()
+        self._expire(now_ms)
         more = self._writer.turn()
         more |= self._reader.turn()
-        more |= self._compactor.turn()
+        more |= self._upkeep.turn(now_ms)
         return more
 
     def next_deadline_ms(self) -> int | None:
         """When `turn` should be called although nothing arrived."""
-        deadlines = (self._owned.leases.next_deadline_ms(), self._reader.next_deadline_ms())
+        parts = (self._owned.leases, self._reader, self._upkeep)
+        deadlines = [part.next_deadline_ms() for part in parts]
         return min((d for d in deadlines if d is not None), default=None)
 
     @property
@@ -145,8 +161,8 @@ class Owner:
         """Whether every accepted write was answered."""
         return self._writer.idle
 
-    def _expire(self) -> None:
-        expired = self._owned.leases.take_expired(self._clock.now_ms(), LEASE_EXPIRIES_PER_TURN)
+    def _expire(self, now_ms: int) -> None:
+        expired = self._owned.leases.take_expired(now_ms, LEASE_EXPIRIES_PER_TURN)
         calls = [self._revoke(lease) for lease in expired]
         if calls:
             self._writer.submit(calls, self._expired)

@@ -17,11 +17,12 @@ Tested in tests/unit/shard/test_ownership.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
+from kubebraid.base.keyspace import KeyRange
 from kubebraid.base.ports import Sample
-from kubebraid.base.revision import PENDING_BASE, Epoch, Revision, TabletId
+from kubebraid.base.revision import Epoch, Revision, TabletId
 from kubebraid.base.tabletmap import TabletMap
 
 from . import fencing, keycodec
@@ -57,6 +58,7 @@ class Ownership:
         self.committed_revision: Revision = max(self.closed.values())
         self.known: Revision = self.committed_revision
         self.leases = LeaseTable()
+        self.stopped = False
         self._tablets = tablets
 
     def tablet_of(self, key: bytes) -> TabletId:
@@ -65,18 +67,23 @@ class Ownership:
         assert tablet.shard == self.shard, f"{key!r} belongs to {tablet.shard}"
         return tablet.id
 
+    def tablets_of(self, span: KeyRange) -> list[TabletId]:
+        """Our tablets that meet a range."""
+        return [t.id for t in self._tablets.tablets_of(span) if t.shard == self.shard]
+
     def heard(self, revision: Revision) -> None:
         """R of a sample: everything up to it was allocated to somebody."""
         self.known = max(self.known, revision)
 
     def doubt(self) -> None:
-        """A commit may have landed unseen: no read may take the newest rows for granted."""
-        self.committed_revision = PENDING_BASE
+        """A commit may have landed unseen, and its revisions may be handed out again by the next
+        start: nothing that tells a revision is answered any more (inv13)."""
+        self.stopped = True
 
     def load_leases(self, reader: Reader, now_ms: int) -> None:
         """After a start every lease gets its whole TTL again: never early (inv21)."""
-        start = keycodec.LEASES_START
-        while page := reader.scan(start, keycodec.LEASES_END, 1_000):
+        start, end = keycodec.LEASES
+        while page := reader.scan(start, end, 1_000):
             for stored, value in page:
                 self.leases.grant(keycodec.lease_id(stored), unpack_lease(value), now_ms)
             start = page[-1][0] + b"\x00"
@@ -85,18 +92,26 @@ class Ownership:
         self, sealed: Sealed, sample: Sample, evaluation: Evaluation, now_ms: int
     ) -> None:
         """A batch is durable: move the watermarks, fences and leases."""
-        for tablet, fence in sealed.fences.items():
-            assert fence.last > self.closed[tablet], "closed never falls"
+        self._advance(sealed.fences, sample)
+        for lease, ttl_s in evaluation.granted.items():
+            self.leases.grant(lease, ttl_s, now_ms)
+        for lease in evaluation.revoked:
+            self.leases.remove(lease)
+
+    def voided(self, fences: Mapping[TabletId, Fence], sample: Sample) -> None:
+        """A batch's revisions hold nothing and never will: the watermarks pass over them."""
+        self._advance(fences, sample)
+
+    def _advance(self, fences: Mapping[TabletId, Fence], sample: Sample) -> None:
+        for tablet, fence in fences.items():
+            assert fence.last >= self.closed[tablet], "closed never falls"
+            assert fence.nonce > self.fences[tablet].nonce, "each write of a fence differs (inv15)"
             assert fence.last <= sample.last[tablet], "closed <= last (inv11)"
             self.fences[tablet] = fence
             self.closed[tablet] = fence.last
             self.committed_revision = max(self.committed_revision, fence.last)
         assert sample.revision >= self.known, "R never falls"
         self.known = sample.revision
-        for lease, ttl_s in evaluation.granted.items():
-            self.leases.grant(lease, ttl_s, now_ms)
-        for lease in evaluation.revoked:
-            self.leases.remove(lease)
 
 
 def adopt(engine: Engine, shard: str, tablets: TabletMap) -> dict[TabletId, Fence]:

@@ -10,9 +10,8 @@ Invariants:
 - one turn gives running reads at most READ_SLICES_PER_TURN slices, in turn: lists, however many,
   delay nobody for longer.
 
-Counting: etcd's count ignores the limit, and pages of one listing share their total. What a page
-left uncounted is remembered by (where the next page starts, end, revision), so that a listing
-counts its range once.
+Counting: etcd's count ignores the limit; `totals.py` finds it. What a page left uncounted is
+remembered by (where the next page starts, end, revision), so that a listing counts once.
 
 Worked example: keys a..e at R=9, limit 2: the first page answers rows a, b, c (limit + 1), count
 5 and remembers (b"b\\0", end, 9) -> 3; the page from b"b\\0" takes 3 from there.
@@ -22,19 +21,15 @@ Tested in tests/unit/shard/test_reader.py.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Generator, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from kubebraid.base import errors
-from kubebraid.base.keyspace import KeyRange
-from kubebraid.base.limits import (
-    COUNT_CACHE_ENTRIES,
-    PAGE_READS_MAX,
-    READ_SLICES_PER_TURN,
-    READ_WAIT_MS_MAX,
-)
-from kubebraid.base.ports import ReadCall, ReadChunk, ReadSink
+from kubebraid.base.errors import RequestRefused
+from kubebraid.base.keyspace import KeyRange, single
+from kubebraid.base.limits import PAGE_READS_MAX, READ_SLICES_PER_TURN, READ_WAIT_MS_MAX
+from kubebraid.base.ports import PointCall, PointReply, ReadCall, ReadChunk, ReadSink
 from kubebraid.base.record import Row
 from kubebraid.base.revision import Revision, TabletId
 from kubebraid.base.seams import Clock
@@ -42,7 +37,9 @@ from kubebraid.proto.kvwire import key_of
 
 from . import mvcc
 from .ownership import Ownership
-from .storage.engine import Engine, Snapshot
+from .settle import refusal
+from .storage.engine import Engine, EngineError, Snapshot
+from .totals import Totals
 
 
 class Job(Protocol):
@@ -52,33 +49,20 @@ class Job(Protocol):
         """Whether a slice makes sense now."""
 
     def step(self) -> bool:
-        """One slice. Answers whether the job has ended."""
+        """One slice. Answers whether the job has ended. Raises EngineError."""
 
-
-class CountCache:
-    """Totals of ranges at revisions: immutable facts, so they never go stale."""
-
-    def __init__(self) -> None:
-        self._known: OrderedDict[tuple[bytes, bytes | None, Revision], int] = OrderedDict()
-
-    def get(self, span: KeyRange, revision: Revision) -> int | None:
-        return self._known.get((span.start, span.end, revision))
-
-    def put(self, span: KeyRange, revision: Revision, count: int) -> None:
-        assert count >= 0
-        self._known[(span.start, span.end, revision)] = count
-        while len(self._known) > COUNT_CACHE_ENTRIES:
-            self._known.popitem(last=False)
+    def fail(self, refused: RequestRefused) -> None:
+        """The engine cannot be read; the job ends."""
 
 
 class Reader:
     """The reads of one shard."""
 
-    def __init__(self, engine: Engine, owned: Ownership, clock: Clock) -> None:
+    def __init__(self, engine: Engine, owned: Ownership, clock: Clock, totals: Totals) -> None:
         self._engine = engine
         self._owned = owned
         self._clock = clock
-        self._counts = CountCache()
+        self._totals = totals
         self._parked: deque[tuple[int, ReadCall, ReadSink]] = deque()
         self._running: deque[Job] = deque()
 
@@ -93,6 +77,32 @@ class Reader:
         else:
             self._parked.append((self._clock.now_ms() + READ_WAIT_MS_MAX, call, sink))
 
+    def points(self, calls: Sequence[PointCall], done: Callable[[PointReply], None]) -> None:
+        """The short path: what need not wait is answered at once, a row each."""
+        closed, floor = self._owned.closed, self._owned.floor()
+        version = self._owned.map_version
+        for call in calls:
+            if (
+                closed.get(call.tablet, -1) < call.need
+                or call.revision < floor
+                or call.map_version != version
+                or self._owned.stopped
+            ):
+                self._wait(call, done)
+                continue
+            try:
+                row = mvcc.at(self._engine, call.key, call.revision)
+            except EngineError as error:
+                done(PointReply(call.tag, None, refusal(error)))
+            else:
+                done(PointReply(call.tag, row, None))
+
+    def _wait(self, call: PointCall, done: Callable[[PointReply], None]) -> None:
+        """The general path: parked until the watermark is reached, or refused."""
+        needs = ((call.tablet, call.need),)
+        whole = ReadCall(single(call.key), call.revision, needs, call.map_version, 0, False)
+        self.read(whole, PointSink(call.tag, done))
+
     def turn(self) -> bool:
         """Wake parked reads, give running ones their slices. Answers: can more be done now?"""
         self._wake()
@@ -103,7 +113,12 @@ class Reader:
                 self._running.append(job)
                 continue
             worked = True
-            if not job.step():
+            try:
+                ended = job.step()
+            except EngineError as error:
+                job.fail(refusal(error))
+                ended = True
+            if not ended:
                 self._running.append(job)
         return bool(self._running) and (worked or any(job.ready() for job in self._running))
 
@@ -111,9 +126,16 @@ class Reader:
         """When the first parked read gives up."""
         return self._parked[0][0] if self._parked else None
 
-    def run(self, job: Job) -> None:
-        """Let another piece of long work take its slices among the reads."""
-        self._running.append(job)
+    def run(
+        self, job: Callable[[Snapshot], Job], refused: Callable[[RequestRefused], object]
+    ) -> None:
+        """Let a piece of long work on a snapshot take its slices among the reads."""
+        try:
+            snapshot = self._engine.snapshot()
+        except EngineError as error:
+            refused(refusal(error))
+        else:
+            self._running.append(job(snapshot))
 
     @property
     def parked(self) -> int:
@@ -132,16 +154,23 @@ class Reader:
                 self._parked.append((deadline_ms, call, sink))
 
     def _start(self, call: ReadCall, sink: ReadSink) -> None:
+        if self._owned.stopped:
+            sink.take(errors.STOPPED)
+            return
         if call.revision < self._owned.floor():
             sink.take(errors.COMPACTED)
             return
         if call.span.is_single():
-            row = mvcc.at(self._engine, call.span.start, call.revision)
+            try:
+                row = mvcc.at(self._engine, call.span.start, call.revision)
+            except EngineError as error:
+                sink.take(refusal(error))
+                return
             rows = [] if row is None or call.count_only else [row]
             sink.take(ReadChunk(rows, int(row is not None), True))
             return
         fresh = call.revision >= self._owned.committed_revision
-        self._running.append(_Job(call, self._engine.snapshot(), fresh, self._counts, sink))
+        self.run(lambda view: _Job(call, view, fresh, self._totals, sink), sink.take)
 
 
 def satisfied(
@@ -149,6 +178,25 @@ def satisfied(
 ) -> bool:
     """Whether every watermark is reached. A tablet without a watermark satisfies nothing."""
     return all(tablet in closed and closed[tablet] >= need for tablet, need in needs)
+
+
+class PointSink:
+    """A read of one key as the answer to a PointCall."""
+
+    def __init__(self, tag: object, done: Callable[[PointReply], None]) -> None:
+        self._tag = tag
+        self._done = done
+
+    def ready(self) -> bool:
+        return True
+
+    def take(self, part: ReadChunk | RequestRefused) -> bool:
+        if isinstance(part, RequestRefused):
+            self._done(PointReply(self._tag, None, part))
+        else:
+            assert part.last, "one key is one part"
+            self._done(PointReply(self._tag, part.rows[0] if part.rows else None, None))
+        return False
 
 
 class _Job:
@@ -159,12 +207,12 @@ class _Job:
         call: ReadCall,
         snapshot: Snapshot,
         fresh: bool,
-        counts: CountCache,
+        totals: Totals,
         sink: ReadSink,
     ) -> None:
         self._call = call
         self._snapshot = snapshot
-        self._counts = counts
+        self._totals = totals
         self._sink = sink
         if fresh:
             slices = mvcc.rows_newest(snapshot, call.span)
@@ -186,6 +234,10 @@ class _Job:
             self._snapshot.close()
         return ended
 
+    def fail(self, refused: RequestRefused) -> None:
+        self._snapshot.close()
+        self._sink.take(refused)
+
     def _rows(self, slices: Iterator[list[Row]]) -> Iterator[ReadChunk | None]:
         """Rows up to one beyond the limit, then the count of the rest."""
         limit = self._call.limit
@@ -196,10 +248,10 @@ class _Job:
             if limit and len(rows) >= missing:
                 page = rows[:missing]
                 shown = page[-2] if len(page) > 1 else shown
-                total = yield from self._total(slices, taken + len(rows))
+                total = yield from self._totals.total(self._call, slices, taken + len(rows))
                 if shown is not None:
                     rest = KeyRange(key_of(shown.raw) + b"\x00", self._call.span.end)
-                    self._counts.put(rest, self._call.revision, total - limit)
+                    self._totals.remember(rest, self._call.revision, total - limit)
                 yield ReadChunk(page, total, True)
                 return
             taken += len(rows)
@@ -207,19 +259,6 @@ class _Job:
             yield ReadChunk(rows, 0, False) if rows else None
         yield ReadChunk([], taken, True)
 
-    def _total(
-        self, slices: Iterator[list[Row]], seen: int
-    ) -> Generator[ReadChunk | None, None, int]:
-        """The count of the whole range: remembered, or counted on from where the page ends."""
-        known = self._counts.get(self._call.span, self._call.revision)
-        if known is not None:
-            return known
-        for rows in slices:
-            seen += len(rows)
-            yield None
-        self._counts.put(self._call.span, self._call.revision, seen)
-        return seen
-
     def _count(self, slices: Iterator[list[Row]]) -> Iterator[ReadChunk | None]:
-        total = yield from self._total(slices, 0)
+        total = yield from self._totals.total(self._call, slices, 0)
         yield ReadChunk([], total, True)

@@ -4,7 +4,8 @@ What it is: the pure step between `Alloc` and the engine write. What it is not: 
 
 Invariants:
 - every changed key leaves its old version in the history space and one log row names it;
-- a fence row of each touched tablet is in the same engine batch (inv15);
+- a fence row of each touched tablet is in the same engine batch (inv15), and of our first tablet
+  where leases alone are written;
 - the answers' header revisions are first - 1 + position (invariant 4).
 
 Worked example: put a (absent before) at first=11 in tablet 3 writes n/a, l/3/11, f/3=(.., 11, ..).
@@ -66,9 +67,13 @@ def seal(
         tablet: fencing.advance(fences[tablet], oepochs[tablet], first + index)
         for tablet, index in last_index(evaluation.changes).items()
     }
+    if not advanced and (evaluation.granted or evaluation.revoked):
+        home = min(oepochs)
+        advanced = {home: fencing.touch(fences[home], oepochs[home])}
     for tablet, fence in advanced.items():
         batch.put(keycodec.fence(tablet), fence.pack())
     _write_leases(batch, evaluation)
+    assert bool(len(batch)) == bool(advanced), "what is written can be told by a fence"
     return Sealed(batch, advanced, commits)
 
 

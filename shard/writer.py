@@ -11,8 +11,9 @@ Invariants:
   before anything is answered; a write that arrives later is not in the batch (no prefetch, ever);
 - nothing is answered, published or closed before the engine has made it durable;
 - inv11: closed[t] moves to the last revision of a durable batch, and never back;
-- after an engine error nothing is answered as done: the outcome is unknown until the process has
-  reopened the store and read its fences, so the writer stops for good (`on_fatal`).
+- after a failed write nothing is answered before its outcome is settled (`settle.py`): landed, it
+  is answered and published as any other; void, all of it is refused and its revisions stay empty;
+  where that cannot be found out the writer stops for good (`on_fatal`), and a start tells.
 
 Worked example: puts of a and b wait in the queue at R=10; one turn evaluates both, gets first=11,
 writes one engine batch, answers 11 and 12, publishes both commits with closed=12.
@@ -34,6 +35,7 @@ from kubebraid.base.limits import (
     WRITE_QUEUE_BYTES_MAX,
     WRITE_QUEUE_MAX,
 )
+from kubebraid.base.ops import DeleteOp, PutOp, TxnOp, WriteOp
 from kubebraid.base.ports import (
     WRITE_DELETE,
     WRITE_LEASE_GRANT,
@@ -51,14 +53,16 @@ from kubebraid.base.ports import (
 )
 from kubebraid.base.record import Commit
 from kubebraid.base.revision import TabletId
-from kubebraid.base.seams import Clock
 from kubebraid.proto import requests
 
 from .apply import Evaluation
 from .draft import Outcome
+from .fencing import FenceDamaged
 from .ownership import Ownership
-from .seal import last_index, seal
-from .storage.engine import Engine, EngineError
+from .seal import Sealed, last_index, seal
+from .seams import ShardSeams
+from .settle import Settler, refusal, void
+from .storage.engine import Engine, EngineError, EngineFull
 from .view import Ambiguous
 
 Done = Callable[[WriteReply], None]
@@ -77,14 +81,16 @@ class Writer:
         engine: Engine,
         ownership: Ownership,
         sequencer: SequencerPort,
-        clock: Clock,
-        on_fatal: Callable[[EngineError], None],
+        settler: Settler,
+        seams: ShardSeams,
     ) -> None:
         self._engine = engine
         self._owned = ownership
         self._sequencer = sequencer
-        self._clock = clock
-        self._on_fatal = on_fatal
+        self._settler = settler
+        self._clock = seams.clock
+        self._on_fatal = seams.on_fatal
+        self._on_full = seams.on_full
         self._queue: deque[tuple[WriteCall, Done]] = deque()
         self._queued_bytes = 0
         self._flight: _InFlight | None = None
@@ -122,6 +128,9 @@ class Writer:
         if self._flight is not None or self._sampling or not self._queue or self._failed:
             return False
         flight = self._evaluate()
+        if not flight.answers and not self._queue:
+            self._certain = False  # of the next call it is not known when it came
+            return False
         if not flight.answers:
             self._sampling = True
             self._sequencer.read_revision(self._sampled)
@@ -154,28 +163,49 @@ class Writer:
 
     def _evaluate(self) -> _InFlight:
         """Take what has queued, up to the batch's bounds or an answer that must wait."""
+        while True:
+            flight = self._take()
+            if flight is not None:
+                return flight
+
+    def _take(self) -> _InFlight | None:
+        """None: a call met an unreadable row; it is refused, what was taken is queued again."""
         evaluation = Evaluation(
             self._engine,
             self._owned.tablet_of,
             self._owned.leases,
             self._owned.known,
             self._owned.floor(),
-            certain=self._certain,
         )
         answers: list[tuple[WriteCall, Done, Outcome]] = []
         while (
             self._queue and len(answers) < BATCH_WRITES_MAX and evaluation.bytes < BATCH_BYTES_MAX
         ):
             call, done = self._queue[0]
+            evaluation.certain = self._certain and not answers
             try:
                 outcome = _outcome(evaluation, call)
             except Ambiguous:
                 assert answers or not self._certain, "nothing is pending for the first of a batch"
                 break
+            except EngineError as error:
+                self._drop(answers)
+                done(WriteReply(call.tag, 0, b"", refusal(error)))
+                return None
             self._queue.popleft()
             self._queued_bytes -= len(call.payload)
             answers.append((call, done, outcome))
         return _InFlight(evaluation, answers)
+
+    def _drop(self, answers: list[tuple[WriteCall, Done, Outcome]]) -> None:
+        """Take the first call out of the queue and put those before it back: of an evaluation that
+        ended in the middle nothing may be kept."""
+        self._certain = self._certain and bool(answers)
+        culprit, _ = self._queue.popleft()
+        self._queued_bytes -= len(culprit.payload)
+        for call, done, _ in reversed(answers):
+            self._queue.appendleft((call, done))
+            self._queued_bytes += len(call.payload)
 
     def _granted(self, reply: AllocReply) -> None:
         """The revisions are ours: write, then answer and publish."""
@@ -190,13 +220,37 @@ class Writer:
             try:
                 self._engine.write(sealed.batch, sync=True)
             except EngineError as error:
-                self._fail(flight, error)
-                return
+                if not self._settled(flight, sealed, reply, error):
+                    return
         self._flight = None
         self._owned.committed(sealed, reply.sample, evaluation, self._clock.now_ms())
         self._answer(flight, reply.first)
         if evaluation.writes:
             self._publish(sealed.commits, reply)
+
+    def _settled(
+        self, flight: _InFlight, sealed: Sealed, reply: AllocReply, error: EngineError
+    ) -> bool:
+        """Whether the batch landed after all; otherwise everything about it was said here."""
+        try:
+            landed = self._settler.settle(error, self._owned.fences, sealed.fences)
+        except (EngineError, FenceDamaged) as unsettled:
+            self._fail(flight, unsettled)
+            return False
+        full = isinstance(error, EngineFull)
+        if full:
+            self._on_full()
+        if landed:
+            return True
+        self._flight = None
+        fences = {tablet: void(fence) for tablet, fence in sealed.fences.items()}
+        self._owned.voided(fences, reply.sample)
+        refused = errors.NO_SPACE if full else errors.TIMED_OUT
+        for call, done, _ in flight.answers:
+            done(WriteReply(call.tag, 0, b"", refused))
+        if flight.evaluation.writes:
+            self._publish(dict.fromkeys(fences, ()), reply)
+        return False
 
     def _answer(self, flight: _InFlight, first: int) -> None:
         for call, done, outcome in flight.answers:
@@ -221,7 +275,7 @@ class Writer:
         for call, done, _ in flight.answers:
             done(WriteReply(call.tag, 0, b"", errors.TIMED_OUT))
 
-    def _fail(self, flight: _InFlight, error: EngineError) -> None:
+    def _fail(self, flight: _InFlight, error: EngineError | FenceDamaged) -> None:
         """Unknown outcome: answer so, and stop before anything could contradict it."""
         self._failed = True
         self._owned.doubt()
@@ -233,15 +287,31 @@ class Writer:
 
 
 def _outcome(evaluation: Evaluation, call: WriteCall) -> Outcome:
-    """Evaluate one call; the payload is the client's message, decoded here and nowhere else."""
-    payload = call.payload
-    if call.kind == WRITE_PUT:
-        return evaluation.put(requests.decode_put(payload))
-    if call.kind == WRITE_TXN:
-        return evaluation.txn(requests.decode_txn(payload))
-    if call.kind == WRITE_DELETE:
-        return evaluation.delete(requests.decode_delete(payload))
+    """Evaluate one call; the payload is the client's message, decoded here if it came by a wire."""
+    match call.op or _decoded(call):
+        case PutOp() as put:
+            return evaluation.put(put)
+        case TxnOp() as txn:
+            return evaluation.txn(txn)
+        case DeleteOp() as delete:
+            return evaluation.delete(delete)
+        case None:
+            return _lease_outcome(evaluation, call)
+
+
+def _lease_outcome(evaluation: Evaluation, call: WriteCall) -> Outcome:
     if call.kind == WRITE_LEASE_GRANT:
-        return evaluation.lease_grant(*requests.lease_grant(payload))
+        return evaluation.lease_grant(*requests.lease_grant(call.payload))
     assert call.kind == WRITE_LEASE_REVOKE, call.kind
-    return evaluation.lease_revoke(requests.lease_revoke(payload))
+    return evaluation.lease_revoke(requests.lease_revoke(call.payload))
+
+
+def _decoded(call: WriteCall) -> WriteOp | None:
+    """None: a lease's."""
+    if call.kind == WRITE_PUT:
+        return requests.decode_put(call.payload)
+    if call.kind == WRITE_TXN:
+        return requests.decode_txn(call.payload)
+    if call.kind == WRITE_DELETE:
+        return requests.decode_delete(call.payload)
+    return None

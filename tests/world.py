@@ -136,8 +136,10 @@ class World:
 
     def _start(self) -> None:
         self.edge = FakeEdge()
-        seams = Seams(self.clock, self._random, _raise)
-        self.node = Node(self.engine, self._map, self._options, seams)
+        self.node = Node(self.engine, self._map, self._options, self._seams())
+
+    def _seams(self) -> Seams:
+        return Seams(self.clock, self._random, _raise)
 
     def run(self) -> None:
         """Turn until idle; bounded, so that a livelock is a failure."""

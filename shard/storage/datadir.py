@@ -97,10 +97,13 @@ class DataDirUnwritable(DataDirError):
 class _Marker:
     uuid: str
     ready: bool
+    witness: str = ""
 
     def encode(self) -> bytes:
         state = "ready" if self.ready else "new"
         fields: dict[str, object] = {"format": FORMAT, "state": state, "uuid": self.uuid}
+        if self.witness:
+            fields["stopped"] = self.witness
         return json.dumps({**fields, "checksum": _checksum(fields)}, indent=1).encode() + b"\n"
 
 
@@ -123,7 +126,7 @@ def _decode(path: Path, raw: bytes) -> _Marker:
             f"{path} has format {fields.get('format')!r} and this kubebraid knows {FORMAT} only; "
             "nothing was changed"
         )
-    return _Marker(uuid=str(fields["uuid"]), ready=fields["state"] == "ready")
+    return _Marker(str(fields["uuid"]), fields["state"] == "ready", str(fields.get("stopped", "")))
 
 
 def _inspect(path: Path) -> _Marker | None:
@@ -191,6 +194,34 @@ def _refusals(path: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def inspect(path: Path) -> Iterator[tuple[RocksEngine, str]]:
+    """A stopped store for reading, and the witness of its last stop ("" after a crash).
+
+    Raises DataDirError: it is missing, foreign, damaged, in use, or was never written.
+    """
+    with _refusals(path):
+        marker = _inspect(path)
+        if marker is None or not marker.ready:
+            raise DataDirForeign(f"{path} holds no store yet; nothing was changed")
+        lock = _lock(path)
+    try:
+        engine = _open(path / STORE, read_only=True)
+        try:
+            yield engine, marker.witness
+        finally:
+            engine.close()
+    finally:
+        os.close(lock)
+
+
+def _open(store: Path, *, read_only: bool) -> RocksEngine:
+    try:
+        return RocksEngine.open(store, create=False, read_only=read_only)
+    except EngineCorrupt as error:
+        raise DataDirDamaged(f"{store} is damaged ({error}); no stored data was changed") from error
+
+
 class DataDir:
     """An open, locked data directory. The engine is closed before it, by whoever opened it."""
 
@@ -231,15 +262,10 @@ class DataDir:
     def open_engine(self) -> RocksEngine:
         """Open the store, after having created it if the directory is new."""
         assert self._lock is not None, "the data directory was closed before this call"
-        try:
-            if not self._marker.ready:
-                with _refusals(self.path):
-                    self._create_store()
-            return RocksEngine.open(self.engine_path, create=False)
-        except EngineCorrupt as error:
-            raise DataDirDamaged(
-                f"{self.engine_path} is damaged ({error}); no stored data was changed"
-            ) from error
+        if not self._marker.ready:
+            with _refusals(self.path):
+                self._create_store()
+        return _open(self.engine_path, read_only=False)
 
     def _create_store(self) -> None:
         """Make the store beside its place: `rocksdb` is there whole, or not at all."""
@@ -250,9 +276,29 @@ class DataDir:
             RocksEngine.open(fresh, create=True).close()
             os.rename(fresh, self.engine_path)
             _fsync_dir(self.path)
-        ready = _Marker(uuid=self._marker.uuid, ready=True)
-        _write_marker(self.path, ready)
-        self._marker = ready
+        self._mark(_Marker(uuid=self._marker.uuid, ready=True))
+
+    def _mark(self, marker: _Marker) -> None:
+        _write_marker(self.path, marker)
+        self._marker = marker
+
+    def begin(self, witness: str) -> None:
+        """The store is about to be written. Raises DataDirDamaged if it was stopped in order and
+        does not hold the same any more: a log that lost its end looks like one that a crash cut,
+        only this tells them apart."""
+        if not self._marker.witness:
+            return
+        if self._marker.witness != witness:
+            raise DataDirDamaged(
+                f"{self.engine_path} holds less than when it was stopped; nothing was changed"
+            )
+        with _refusals(self.path):
+            self._mark(_Marker(uuid=self._marker.uuid, ready=True))
+
+    def stopped(self, witness: str) -> None:
+        """The store was closed in order; `witness` tells what it then held."""
+        with _refusals(self.path):
+            self._mark(_Marker(uuid=self._marker.uuid, ready=True, witness=witness))
 
     def close(self) -> None:
         """Release the lock. Idempotent."""

@@ -36,7 +36,7 @@ class EngineError(Exception):
     """The engine failed. After a failed synced write its outcome is unknown until reopened."""
 
     definite = False
-    hint = "restart the process: it reads the outcome back from the fence rows"
+    hint = "reopen the store, or restart the process: the fence rows tell the outcome"
 
 
 class EngineClosed(EngineError):
@@ -104,6 +104,9 @@ class Reader(Protocol):
         """At most `limit` (>= 1) pairs with start <= key < end, ascending; descending if
         `reverse` (then the pairs nearest to `end` come first)."""
 
+    def keys(self, start: bytes, end: bytes, limit: int) -> list[bytes]:
+        """At most `limit` (>= 1) keys of [start, end), ascending; values are not read."""
+
     def count(self, start: bytes, end: bytes, limit: int) -> int:
         """How many keys lie in [start, end), at most `limit`; values are not read."""
 
@@ -125,6 +128,14 @@ class Engine(Reader, Protocol):
         """
 
     def snapshot(self) -> Snapshot: ...
+
+    def reopen(self) -> None:
+        """Close and open again, after a failed write: then what is read is what is durable, and
+        the failed batch is there whole or not at all. Closes every snapshot. Raises EngineError
+        if the store cannot be opened; then it stays closed, and may be reopened again."""
+
+    def tidy(self) -> None:
+        """Called a few times a second: keep removed rows out of the way of scans."""
 
     def disk_bytes(self) -> int:
         """An estimate of the bytes held on disk (memory: the bytes of keys and values)."""

@@ -103,6 +103,9 @@ class _MemoryReader:
         table = self._open_table()
         return [(key, table.rows[key]) for key in table.scan(start, end, limit, reverse)]
 
+    def keys(self, start: bytes, end: bytes, limit: int) -> list[bytes]:
+        return self._open_table().scan(start, end, limit, reverse=False)
+
     def count(self, start: bytes, end: bytes, limit: int) -> int:
         return len(self._open_table().scan(start, end, limit, reverse=False))
 
@@ -150,6 +153,14 @@ class MemoryEngine(_MemoryReader):
         self._snapshots = [taken for taken in self._snapshots if taken._table is not None]
         self._snapshots.append(MemorySnapshot(self._open_table()))
         return self._snapshots[-1]
+
+    def reopen(self) -> None:
+        self._open_table()  # no write of ours fails, so there is nothing to find out
+        for taken in self._snapshots:
+            taken.close()
+
+    def tidy(self) -> None:
+        self._open_table()  # removed rows lie in nobody's way
 
     def disk_bytes(self) -> int:
         return self._open_table().size_bytes

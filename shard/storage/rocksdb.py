@@ -23,14 +23,17 @@ Tested in tests/contract/test_engine.py and tests/contract/test_rocksdb_traps.py
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import wraps
-from itertools import islice
+from itertools import chain, islice
 from threading import Lock
+from time import sleep
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar, cast
 
 import rocksdict
 from rocksdict import Rdict, RdictIter, ReadOptions
 
+from . import rocksdb_options
 from .engine import (
     DELETE,
     DELETE_RANGE,
@@ -44,20 +47,16 @@ from .engine import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-BLOCK_CACHE_BYTES: Final = 256 << 20  # the newest rows of a large cluster; the rest is page cache
-# Bounds the log that an open replays to about a second. RocksDB keeps as much in reserve: after a
-# full device it takes writes again by itself only once more than this is free.
-WRITE_BUFFER_BYTES: Final = 64 << 20
-OPEN_FILES_MAX: Final = 512  # below the usual limit of 1,024 descriptors, sockets included
+REOPEN_TRIES: Final = 100
+REOPEN_PAUSE_S: Final = 0.05
 SLICE_ROWS: Final = 1_024  # a slice is read without letting another thread run: about 0.5 ms
 FAST_ROWS_MIN: Final = 16  # below, verifying the end costs more than the fast iterator saves
-# A file where half of a window of rows is tombstones is compacted early: scans walk over every
-# tombstone, and no other thread runs meanwhile.
-TOMBSTONE_WINDOW_ROWS: Final = 4_096
-TOMBSTONE_RATIO: Final = 0.5
+TOMBSTONES_MAX: Final = 16_384  # a scan walks over so many in about 3 ms
+TOMBSTONES_MIN: Final = 1_024  # fewer are not worth a file
+TIDY_PATIENCE: Final = 20  # calls; about 5 s
 
 _KINDS: Final[tuple[tuple[str, type[EngineError]], ...]] = (
     ("IO error: No space left on device", EngineFull),
@@ -95,39 +94,16 @@ def _classified(call: Callable[P, T]) -> Callable[P, T]:
     def checked(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return call(*args, **kwargs)
-        except AssertionError:
+        except (AssertionError, EngineError):
             raise
         # rocksdict raises plain Exception: there is nothing narrower to catch.
         except Exception as error:
+            # Without its frames: they hold cursors, and RocksDB keeps its lock file until the last
+            # one is gone, so that a store could not be reopened while an error is in hand.
+            error.__traceback__ = None
             raise classify(error) from error
 
     return checked
-
-
-def _options(create: bool) -> rocksdict.Options:
-    table = rocksdict.BlockBasedOptions()
-    table.set_block_cache(rocksdict.Cache(BLOCK_CACHE_BYTES))
-    table.set_bloom_filter(10, False)
-    # Indexes and filters inside the cache: memory stays bounded, whatever the data set.
-    table.set_cache_index_and_filter_blocks(True)
-    table.set_pin_l0_filter_and_index_blocks_in_cache(True)
-    options = rocksdict.Options(raw_mode=True)
-    options.create_if_missing(create)
-    options.set_block_based_table_factory(table)
-    # The default, point-in-time, drops everything after a damaged record without a word.
-    options.set_wal_recovery_mode(rocksdict.DBRecoveryMode.tolerate_corrupted_tail_records())
-    options.set_paranoid_checks(True)
-    options.set_compression_type(rocksdict.DBCompressionType.lz4())
-    options.set_write_buffer_size(WRITE_BUFFER_BYTES)
-    options.set_bytes_per_sync(1 << 20)  # spreads a flush's writing, so that our syncs do not wait
-    options.set_max_background_jobs(2)
-    options.set_max_open_files(OPEN_FILES_MAX)
-    options.set_keep_log_file_num(4)
-    options.set_max_log_file_size(16 << 20)
-    options.add_compact_on_deletion_collector_factory(
-        TOMBSTONE_WINDOW_ROWS, int(TOMBSTONE_WINDOW_ROWS * TOMBSTONE_RATIO), TOMBSTONE_RATIO
-    )
-    return options
 
 
 def _read_below(end: bytes) -> ReadOptions:
@@ -160,16 +136,19 @@ def _walk(cursor: RdictIter, start: bytes, end: bytes, limit: int, reverse: bool
     return rows
 
 
-def _walk_count(cursor: RdictIter, start: bytes, end: bytes, limit: int) -> int:
-    counted = 0
+def _walk_keys(cursor: RdictIter, start: bytes, end: bytes, limit: int) -> list[bytes]:
+    found: list[bytes] = []
     cursor.seek(start)
-    while cursor.valid() and cursor.key() < end:
-        counted += 1
-        if counted == limit:
+    while cursor.valid():
+        key = cursor.key()
+        if key >= end:
+            break
+        found.append(key)
+        if len(found) == limit:
             break
         cursor.next()
     cursor.status()
-    return counted
+    return found
 
 
 def _verify_ended(cursor: RdictIter, after: bytes, end: bytes) -> None:
@@ -177,6 +156,24 @@ def _verify_ended(cursor: RdictIter, after: bytes, end: bytes) -> None:
     rest = _walk(cursor, after, end, 1, reverse=False)
     if rest:
         raise EngineError(f"a scan ended before {rest[0][0]!r}, which can be read again now")
+
+
+def _key_slices(db: Rdict, start: bytes, end: bytes, limit: int) -> Iterator[list[bytes]]:
+    """The keys of [start, end), at most `limit`, in slices."""
+    if start >= end:
+        return
+    bound = _read_below(end)
+    keys = db.keys(from_key=start, read_opt=bound)
+    counted = 0
+    after = start
+    while wanted := min(SLICE_ROWS, limit - counted):
+        found = cast("list[bytes]", list(islice(keys, wanted)))
+        yield found
+        counted += len(found)
+        after = found[-1] + b"\0" if found else after
+        if len(found) < wanted:
+            _verify_ended(db.iter(bound), after, end)
+            break
 
 
 class RocksSnapshot:
@@ -209,10 +206,13 @@ class RocksSnapshot:
         return _walk(cursor, start, end, limit, reverse) if start < end else []
 
     @_classified
-    def count(self, start: bytes, end: bytes, limit: int) -> int:
+    def keys(self, start: bytes, end: bytes, limit: int) -> list[bytes]:
         assert limit >= 1, limit
         _, cursor = self._open_parts()
-        return _walk_count(cursor, start, end, limit)
+        return _walk_keys(cursor, start, end, limit)
+
+    def count(self, start: bytes, end: bytes, limit: int) -> int:
+        return len(self.keys(start, end, limit))
 
     def close(self) -> None:
         self._parts = None
@@ -222,9 +222,13 @@ class RocksSnapshot:
 class RocksEngine:
     """See the contract, `engine.Engine`."""
 
-    def __init__(self, db: Rdict) -> None:
+    def __init__(self, db: Rdict, path: Path) -> None:
+        self._path = path
         self._db: Rdict | None = db
+        self._closed = False  # for good; a failed `reopen` leaves no db either, but may be repeated
         self._snapshots: set[RocksSnapshot] = set()
+        self._tombstones = 0  # written since the last flush
+        self._tidied = 0  # calls of `tidy` since then
         self._synced, self._unsynced = rocksdict.WriteOptions(), rocksdict.WriteOptions()
         self._synced.sync = True
         # `close` may come from another thread: never in the middle of a write, nor between the
@@ -233,13 +237,19 @@ class RocksEngine:
 
     @classmethod
     @_classified
-    def open(cls, path: Path, *, create: bool) -> RocksEngine:
-        """Open the store in `path`; with `create` an empty or missing folder becomes one."""
+    def open(cls, path: Path, *, create: bool, read_only: bool = False) -> RocksEngine:
+        """Open the store in `path`; with `create` an empty or missing folder becomes one; with
+        `read_only` nothing in it is changed, and what a crash left in the log is seen too."""
         fresh = create and not (path.exists() and any(path.iterdir()))
         if not fresh and not (path / "CURRENT").exists():
             # RocksDB would make a new, empty store here, also over the remains of an old one.
             raise EngineCorrupt(f"{path} has no CURRENT file: no RocksDB store, or a damaged one")
-        return cls(Rdict(str(path), _options(create)))
+        if read_only:
+            access = rocksdict.AccessType.read_only(error_if_log_file_exist=False)
+            return cls(
+                Rdict(str(path), rocksdb_options.options(create=False), access_type=access), path
+            )
+        return cls(Rdict(str(path), rocksdb_options.options(create)), path)
 
     def _open_db(self) -> Rdict:
         if self._db is None:
@@ -276,38 +286,34 @@ class RocksEngine:
         return rows
 
     @_classified
+    def keys(self, start: bytes, end: bytes, limit: int) -> list[bytes]:
+        assert limit >= 1, limit
+        db = self._open_db()
+        return list(chain.from_iterable(_key_slices(db, start, end, limit)))
+
+    @_classified
     def count(self, start: bytes, end: bytes, limit: int) -> int:
         assert limit >= 1, limit
         db = self._open_db()
-        return self._count_fast(db, start, end, limit) if start < end else 0
-
-    def _count_fast(self, db: Rdict, start: bytes, end: bytes, limit: int) -> int:
-        bound = _read_below(end)
-        keys = db.keys(from_key=start, read_opt=bound)
-        counted, after = 0, start
-        while wanted := min(SLICE_ROWS, limit - counted):
-            found = cast("list[bytes]", list(islice(keys, wanted)))
-            counted += len(found)
-            after = found[-1] + b"\0" if found else after
-            if len(found) < wanted:
-                _verify_ended(db.iter(bound), after, end)
-                break
-        return counted
+        return sum(map(len, _key_slices(db, start, end, limit)))
 
     @_classified
     def write(self, batch: Batch, *, sync: bool) -> None:
         assert len(batch) > 0, "an empty batch has nothing to make durable"
         rows = rocksdict.WriteBatch(raw_mode=True)
+        deleted = 0
         for kind, key, value in batch.operations:
             if kind == PUT:
                 rows.put(key, value)
             elif kind == DELETE:
                 rows.delete(key)
+                deleted += 1
             else:
                 assert kind == DELETE_RANGE, kind
                 rows.delete_range(key, value)
         with self._changing:
             self._open_db().write(rows, self._synced if sync else self._unsynced)
+        self._tombstones += deleted
 
     @_classified
     def snapshot(self) -> RocksSnapshot:
@@ -317,6 +323,42 @@ class RocksEngine:
             taken = RocksSnapshot(self, db.snapshot(), db.iter())
             self._snapshots.add(taken)
         return taken
+
+    @_classified
+    def reopen(self) -> None:
+        """RocksDB takes no more writes after one has failed. The open replays the log into a new,
+        synced file, so that what is read afterwards is durable even where a failed sync has left
+        pages that only look as if they were."""
+        with self._changing:
+            if self._closed:
+                raise EngineClosed("the engine was closed before this call")
+            # Closing tells again what failed before; raised as rocksdict's plain Exception.
+            with suppress(Exception):
+                if self._db is not None:
+                    self._db.cancel_all_background(wait=True)  # another thread's defragment
+                self._release()
+            self._db = self._open_patiently()
+
+    def _open_patiently(self) -> Rdict:
+        """The other thread needs a moment to see that its work was cancelled."""
+        for _ in range(REOPEN_TRIES - 1):
+            try:
+                return Rdict(str(self._path), rocksdb_options.options(create=False))
+            except Exception as error:
+                if not isinstance(classify(error), EngineLocked):
+                    raise
+                sleep(REOPEN_PAUSE_S)
+        return Rdict(str(self._path), rocksdb_options.options(create=False))
+
+    @_classified
+    def tidy(self) -> None:
+        """Tombstones in a memtable stay there; those in a file are compacted away at once, see
+        rocksdb_options.py. So a memtable with many of them becomes a file early."""
+        self._tidied += 1
+        many = self._tombstones >= TOMBSTONES_MAX
+        if many or (self._tombstones >= TOMBSTONES_MIN and self._tidied >= TIDY_PATIENCE):
+            self._tombstones = self._tidied = 0
+            self._open_db().flush(wait=False)
 
     @_classified
     def disk_bytes(self) -> int:
@@ -329,7 +371,7 @@ class RocksEngine:
     def compact(self, start: bytes, end: bytes) -> None:
         """Rewrite [start, end) without its dead rows; other threads run meanwhile.
 
-        Not in the contract. For mass deletes: see TOMBSTONE_WINDOW_ROWS.
+        Not in the contract. For mass deletes: see rocksdb_options.py.
         """
         # By default a lone file moves to the lowest level as it is, with every tombstone in it.
         options = rocksdict.CompactOptions()
@@ -343,9 +385,13 @@ class RocksEngine:
     def close(self) -> None:
         """Release everything; only then raise what RocksDB met, for instance a full device."""
         with self._changing:
-            db, self._db = self._db, None
-            # RocksDB keeps its lock file until the last snapshot and cursor is gone.
-            for taken in list(self._snapshots):
-                taken.close()
-            if db is not None:
-                db.close()
+            self._closed = True
+            self._release()
+
+    def _release(self) -> None:
+        db, self._db = self._db, None
+        # RocksDB keeps its lock file until the last snapshot and cursor is gone.
+        for taken in list(self._snapshots):
+            taken.close()
+        if db is not None:
+            db.close()

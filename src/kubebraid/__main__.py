@@ -14,7 +14,8 @@ USAGE = """usage: kubebraid COMMAND [FLAGS]
 
 commands:
   serve      serve the etcd v3 API from one process, on one data directory
-  ctl        operate a store: snapshot restore, snapshot status
+  ctl        operate a store: snapshot restore, snapshot status, data check
+  bench      measure it beside a real etcd
   version    print the version
 """
 
@@ -33,6 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return serve(arguments[1:])
         case ["ctl"]:
             return ctl(arguments[1:])
+        case ["bench"]:
+            from kubebraid.cli.bench.command import bench
+
+            return bench(arguments[1:])
         case ["version" | "--version"]:
             print(VERSION)
             return 0
@@ -54,9 +59,14 @@ def ctl(arguments: Sequence[str]) -> int:
             from kubebraid.cli.snapshot import snapshot
 
             return snapshot(arguments[1:])
+        case ["data"]:
+            from kubebraid.cli.data_check import data
+
+            return data(arguments[1:])
         case _:
             known = (
-                "kubebraid ctl: the nouns are: snapshot (restore FILE --data-dir DIR, status FILE)"
+                "kubebraid ctl: the nouns are: snapshot (restore FILE --data-dir DIR, status FILE),"
+                " data (check DIR)"
             )
             print(known, file=sys.stderr)
             return 2

@@ -48,8 +48,9 @@ DIFFERENCES: Final[dict[str, Difference]] = {
         ("alarm.unknown_action",),
     ),
     "a hash is of what is stored": Difference(
-        "of the very revision of a compaction etcd answers with the sum that it noted when that "
-        "ran, as of the compaction before; ours is computed when it is asked for",
+        "of a revision that it compacted at, also an older one, etcd answers with the sum that it "
+        "noted when that ran, as of the compaction before; ours is computed when it is asked for, "
+        "and refuses what is compacted",
         ("hash.kv_of_the_compacted_revision",),
     ),
     "previous versions at the floor": Difference(

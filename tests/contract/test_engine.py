@@ -11,17 +11,28 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event, Thread
+from time import sleep
 from typing import TYPE_CHECKING, Final
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubebraid.shard.storage.engine import DELETE, PUT, Batch, Engine, EngineClosed, Operation
+from kubebraid.shard.storage.engine import (
+    DELETE,
+    PUT,
+    Batch,
+    Engine,
+    EngineClosed,
+    EngineError,
+    Operation,
+)
 from kubebraid.shard.storage.memory import MemoryEngine
 from kubebraid.shard.storage.rocksdb import FAST_ROWS_MIN, SLICE_ROWS, RocksEngine
 
@@ -115,6 +126,7 @@ def test_scan_bounds_start_is_inclusive_and_end_exclusive_in_both_directions(
         found = reader.scan(b"k000003", b"k000006", 99, reverse=True)
         assert [key for key, _ in found] == keys[::-1]
         assert reader.count(b"k000003", b"k000006", 99) == 3
+        assert reader.keys(b"k000003", b"k000006", 99) == keys
     snapshot.close()
 
 
@@ -134,6 +146,7 @@ def test_empty_and_inverted_ranges_hold_no_rows(engine: Engine) -> None:
             assert reader.scan(start, end, 99) == []
             assert reader.scan(start, end, 99, reverse=True) == []
             assert reader.count(start, end, 99) == 0
+            assert reader.keys(start, end, 99) == []
     snapshot.close()
 
 
@@ -145,6 +158,7 @@ def test_keys_order_bytewise_with_zero_and_ff_bytes(engine: Engine) -> None:
     engine.write(batch, sync=True)
     assert [key for key, _ in engine.scan(b"", LAST, 99)] == keys
     assert [key for key, _ in engine.scan(b"", LAST, 99, reverse=True)] == keys[::-1]
+    assert engine.keys(b"", LAST, 99) == keys
 
 
 @pytest.mark.parametrize(
@@ -175,6 +189,32 @@ def test_scan_and_count_are_right_around_every_internal_boundary(
         found = reader.scan(b"", end, limit, reverse=True)
         assert [key for key, _ in found] == keys[::-1][:limit]
         assert reader.count(b"", end, limit) == min(limit, total)
+        assert reader.keys(b"", end, limit) == keys[:limit]
+    snapshot.close()
+
+
+def test_keys_of_a_snapshot_are_those_of_its_moment(engine: Engine) -> None:
+    engine.write(rows_batch(3), sync=True)
+    before = engine.snapshot()
+    engine.write(Batch().delete(b"k000001").put(b"k0000015", b"new"), sync=True)
+    assert before.keys(b"", LAST, 99) == [b"k000000", b"k000001", b"k000002"]
+    assert engine.keys(b"", LAST, 99) == [b"k000000", b"k0000015", b"k000002"]
+    before.close()
+
+
+def test_limit_of_nothing_is_refused_by_an_assertion(engine: Engine) -> None:
+    """Also where the range is empty: a caller that counts on it finds out on every engine."""
+    engine.write(rows_batch(1), sync=True)
+    snapshot = engine.snapshot()
+    for reader in (engine, snapshot):
+        calls: list[Callable[[], object]] = [
+            partial(reader.scan, b"", LAST, 0),
+            partial(reader.keys, b"", LAST, 0),
+            partial(reader.count, b"", LAST, 0),
+        ]
+        for call in calls:
+            with pytest.raises(AssertionError):
+                call()
     snapshot.close()
 
 
@@ -228,6 +268,8 @@ def assert_refuses_reads(reader: Reader) -> None:
         lambda: reader.scan(b"", LAST, 99),
         lambda: reader.scan(b"", LAST, 1, reverse=True),
         lambda: reader.count(b"", LAST, 1),
+        lambda: reader.keys(b"", LAST, 1),
+        lambda: reader.keys(b"", LAST, 99),
     ]
     for call in calls:
         with pytest.raises(EngineClosed):
@@ -260,6 +302,175 @@ def test_disk_bytes_grows_with_what_is_written(engine: Engine) -> None:
     assert 900_000 < grown < 2_000_000, grown
 
 
+# --- reopening ------------------------------------------------------------------------------------
+
+
+def test_reopened_engine_holds_the_same_and_goes_on(engine: Engine) -> None:
+    """Also what was never synced: a settled store must not lose what it has been serving."""
+    engine.write(rows_batch(50), sync=True)
+    engine.write(Batch().delete_range(b"k000010", b"k000020").put(b"k000015", b"new"), sync=False)
+    before = engine.scan(b"", LAST, 99)
+    for number in range(3):
+        engine.reopen()
+        assert engine.scan(b"", LAST, 99) == before
+        assert engine.count(b"", LAST, 99) == len(before)
+        engine.write(Batch().put(b"z%d" % number, b""), sync=True)
+        before.append((b"z%d" % number, b""))
+    assert engine.scan(b"", LAST, 99) == before
+    assert engine.disk_bytes() > 0
+
+
+def test_reopening_closes_every_snapshot_and_new_ones_can_be_taken(engine: Engine) -> None:
+    engine.write(Batch().put(b"a", b"1"), sync=True)
+    first, second = engine.snapshot(), engine.snapshot()
+    second.close()
+    engine.reopen()
+    for snapshot in (first, second):
+        assert_refuses_reads(snapshot)
+        snapshot.close()
+    taken = engine.snapshot()
+    engine.write(Batch().put(b"a", b"2"), sync=True)
+    assert (taken.get(b"a"), engine.get(b"a")) == (b"1", b"2")
+    taken.close()
+
+
+def test_closed_engine_is_not_reopened(engine: Engine) -> None:
+    """`close` may come from another thread, in the middle of settling a failed write: a store that
+    its process has let go of must not be taken again behind its back."""
+    engine.write(Batch().put(b"a", b"1"), sync=True)
+    engine.close()
+    with pytest.raises(EngineClosed):
+        engine.reopen()
+    assert_refuses_reads(engine)
+
+
+@pytest.mark.parametrize("name", sorted(ENGINES))
+def test_reopened_store_is_durable_whatever_was_synced_before(name: str, tmp_path: Path) -> None:
+    """What is read after a reopening is believed; so it must survive the crash that comes next."""
+    path = tmp_path / "store"
+    engine: Engine = MemoryEngine() if name == "memory" else RocksEngine.open(path, create=True)
+    engine.write(Batch().put(b"a", b"1"), sync=True)
+    engine.write(Batch().put(b"b", b"1"), sync=False)
+    engine.reopen()
+    after = crashed_copy(engine, path, tmp_path / "copy")
+    assert after.scan(b"", LAST, 9) == [(b"a", b"1"), (b"b", b"1")]
+    engine.close()
+    after.close()
+
+
+def test_store_that_cannot_be_reopened_stays_closed_until_it_can(tmp_path: Path) -> None:
+    engine = RocksEngine.open(tmp_path, create=True)
+    engine.write(Batch().put(b"a", b"1"), sync=True)
+    current = tmp_path / "CURRENT"
+    for _ in range(2):
+        current.rename(tmp_path / "away")
+        with pytest.raises(EngineError):
+            engine.reopen()
+        assert not current.exists(), "no new store was made over the old one"
+        assert_refuses_reads(engine)
+        with pytest.raises(EngineClosed):
+            engine.write(Batch().put(b"b", b"1"), sync=True)
+        (tmp_path / "away").rename(current)
+    engine.reopen()
+    assert engine.scan(b"", LAST, 9) == [(b"a", b"1")]
+    engine.close()
+
+
+def test_store_can_be_reopened_while_the_error_of_a_read_is_in_hand(tmp_path: Path) -> None:
+    """Whoever mends a store does so where the error was caught, and its traceback holds the frames
+    of the read: their cursor must not keep the store locked. So compaction meets damage."""
+    engine = RocksEngine.open(tmp_path, create=True)
+    engine.write(rows_batch(5_000, b"v" * 50), sync=True)
+    engine.compact(b"", LAST)
+    engine.close()
+    (table,) = tmp_path.glob("*.sst")
+    damaged = bytearray(table.read_bytes())
+    damaged[len(damaged) // 3] ^= 1
+    table.write_bytes(damaged)
+    engine = RocksEngine.open(tmp_path, create=False)
+    try:
+        engine.scan(b"", LAST, 9_999)
+    except EngineError:
+        engine.reopen()
+    else:
+        raise AssertionError("the damage was not met")
+    assert len(engine.scan(b"", LAST, 10)) == 10
+    engine.close()
+
+
+def grown(tmp_path: Path) -> RocksEngine:
+    """A store that takes a while to rewrite."""
+    engine = RocksEngine.open(tmp_path, create=True)
+    for part in range(10):
+        batch = Batch()
+        for number in range(part, 40_000, 10):
+            batch.put(b"k%06d" % number, b"%0200d" % (number**9))
+        engine.write(batch, sync=False)
+    return engine
+
+
+def compacting(engine: RocksEngine) -> bool:
+    running = engine._open_db().property_int_value("rocksdb.num-running-compactions")
+    return bool(running)
+
+
+def test_store_is_reopened_while_another_thread_defragments(tmp_path: Path) -> None:
+    """A write fails during an operator's Defragment: the settling tries a few times in a row, and
+    the rewriting of a large store takes minutes."""
+    engine = grown(tmp_path)
+    ended: list[EngineError | None] = []
+
+    def defragment() -> None:
+        try:
+            engine.defragment()
+        except EngineError as error:
+            ended.append(error)
+        else:
+            ended.append(None)
+
+    thread = Thread(target=defragment)
+    thread.start()
+    while not ended and not compacting(engine):
+        sleep(0.001)
+    assert not ended, "the store is too small for this test"
+    try:
+        engine.reopen()
+        assert engine.count(b"", LAST, 99_999) == 40_000
+    finally:
+        thread.join(timeout=30)
+        assert len(ended) == 1, "the other thread hangs"
+        engine.close()
+
+
+def test_reopening_and_defragmenting_in_any_order_neither_crashes_nor_hangs(tmp_path: Path) -> None:
+    """Either may be refused by the other; what is there stays there."""
+    engine = RocksEngine.open(tmp_path, create=True)
+    engine.write(rows_batch(5_000, b"v" * 50), sync=True)
+    stop = Event()
+    rounds = {"whole": 0, "refused": 0}
+
+    def defragment() -> None:
+        while not stop.is_set():
+            try:
+                engine.defragment()
+                rounds["whole"] += 1
+            except EngineError:
+                rounds["refused"] += 1
+
+    thread = Thread(target=defragment)
+    thread.start()
+    for _ in range(15):
+        with suppress(EngineError):
+            engine.reopen()
+    stop.set()
+    thread.join(timeout=30)
+    assert not thread.is_alive()
+    assert rounds["whole"] + rounds["refused"] > 0
+    engine.reopen()
+    assert engine.count(b"", LAST, 9_999) == 5_000
+    engine.close()
+
+
 # --- random histories -----------------------------------------------------------------------------
 
 KEYS: Final = st.binary(min_size=1, max_size=2).map(lambda raw: bytes(byte % 4 for byte in raw))
@@ -274,7 +485,9 @@ RANGES: Final = st.lists(st.tuples(BOUNDS, BOUNDS), min_size=1, max_size=3)
 # What to do, the operations of a write, the ranges of a scan.
 Step = tuple[str, list[tuple[str, bytes, bytes]], list[tuple[bytes, bytes]]]
 STEPS: Final = st.tuples(
-    st.sampled_from(["write", "write", "scan", "snapshot", "close oldest snapshot", "compact"]),
+    st.sampled_from(
+        ["write", "write", "scan", "snapshot", "close oldest snapshot", "compact", "reopen"]
+    ),
     WRITES,
     RANGES,
 )
@@ -310,6 +523,7 @@ def assert_reads_like(reader: Reader, model: dict[bytes, bytes], start: bytes, e
         assert reader.scan(start, end, limit) == rows[:limit]
         assert reader.scan(start, end, limit, reverse=True) == rows[::-1][:limit]
         assert reader.count(start, end, limit) == len(rows[:limit])
+        assert reader.keys(start, end, limit) == [key for key, _ in rows[:limit]]
     assert reader.get(start) == model.get(start)
 
 
@@ -328,13 +542,17 @@ def test_random_history_reads_like_a_dict_in_the_present_and_in_every_snapshot(
                 model = applied(model, batch.operations)
             elif step == "snapshot":
                 snapshots.append((engine.snapshot(), model))
-            elif step == "compact":
+            elif step == "compact" and isinstance(engine, RocksEngine):
                 # The same rows out of files instead of memory; only the engine on disk has both.
-                if isinstance(engine, RocksEngine):
-                    engine.compact(b"", LAST)
+                engine.compact(b"", LAST)
             elif step == "close oldest snapshot":
                 if snapshots:
                     snapshots.pop(0)[0].close()
+            elif step == "reopen":
+                engine.reopen()
+                for snapshot, _ in snapshots:
+                    assert_refuses_reads(snapshot)
+                snapshots.clear()
             else:
                 for start, end in ranges:
                     assert_reads_like(engine, model, start, end)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import queue
 import socket
+import stat
 import tempfile
 import threading
 import time
@@ -23,6 +24,7 @@ import pytest
 
 from kubebraid.proto.front_grpcio import GrpcioFront
 from kubebraid.proto.front_native import NativeFront
+from kubebraid.proto.front_unix import UnixFront
 from kubebraid.proto.fronts import BadListenUrl, listen_address, make_front
 from kubebraid.proto.server import (
     METHOD_BY_PATH,
@@ -486,12 +488,72 @@ def test_unix_socket_is_an_address_too(kind: str, tmp_path: Path) -> None:
     served.close()
 
 
+@pytest.fixture
+def on_file(kind: str, tmp_path: Path) -> Iterator[Server]:
+    """A front that owns the file of its socket, as serve makes it."""
+    served = Server(kind, str(tmp_path / "edge.sock"))
+    served.front = UnixFront(served.front, str(tmp_path / "edge.sock"))
+    yield served
+    served.stop()
+    served.close()
+
+
+def test_socket_file_is_private_and_gone_at_the_end(on_file: Server, tmp_path: Path) -> None:
+    path = tmp_path / "edge.sock"
+    on_file.start()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with connect(f"unix:{path}") as client:
+        assert client.unary_unary(PUT)(b"x", timeout=PATIENCE_S) == b"x"
+        assert list(client.stream_stream(WATCH)(iter([b"y"]), timeout=PATIENCE_S)) == [b"y"]
+    on_file.stop()
+    assert not path.exists()
+
+
+def test_socket_of_a_living_server_is_not_taken_away(on_file: Server, tmp_path: Path) -> None:
+    """Both gRPC libraries would: they remove whatever lies in the way."""
+    on_file.start()
+    second = UnixFront(GrpcioFront(on_file.front.address, on_file.deliver), on_file.front.address)
+    with pytest.raises(AddressInUse, match="another process does"):
+        on_file.run(second.start())
+    with connect(f"unix:{tmp_path / 'edge.sock'}") as client:
+        assert client.unary_unary(PUT)(b"x", timeout=PATIENCE_S) == b"x"
+
+
+def test_stale_socket_is_replaced(on_file: Server, tmp_path: Path) -> None:
+    """What a killed server left behind."""
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(tmp_path / "edge.sock"))
+    on_file.start()
+    with connect(f"unix:{tmp_path / 'edge.sock'}") as client:
+        assert client.unary_unary(PUT)(b"x", timeout=PATIENCE_S) == b"x"
+
+
+def test_front_takes_messages_as_large_as_it_is_told(kind: str) -> None:
+    served = Server(kind)
+    front = {"native": NativeFront, "grpcio": GrpcioFront}[kind]
+    served.front = front("127.0.0.1:0", served.deliver, message_bytes_max=11 * 2**20)
+    served.start()
+    try:
+        with connect(served.front.address) as client:
+            largest = bytes(11 * 2**20)
+            assert client.unary_unary(PUT)(largest, timeout=PATIENCE_S) == largest
+            code, text = status(
+                lambda: client.unary_unary(PUT)(bytes(11 * 2**20 + 1), timeout=PATIENCE_S)
+            )
+        assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert text == "grpc: received message larger than max (11534337 vs. 11534336)"
+    finally:
+        served.stop()
+        served.close()
+
+
 def test_make_front_reads_listen_urls() -> None:
     def deliver(_edge: Edge, _events: list[EdgeEvent]) -> None:
         pass
 
     assert isinstance(make_front("auto", "http://127.0.0.1:0", deliver), NativeFront)
     assert isinstance(make_front("grpcio", "http://127.0.0.1:0/", deliver), GrpcioFront)
+    assert isinstance(make_front("grpcio", "unix:///run/kb.sock", deliver), UnixFront)
     assert listen_address("http://[::1]:2379") == "[::1]:2379"
     assert listen_address("http://localhost:2379") == "localhost:2379"
 
@@ -501,6 +563,7 @@ def test_make_front_reads_listen_urls() -> None:
     [
         ("https://127.0.0.1:2379", "TLS is not there yet"),
         ("127.0.0.1:2379", "scheme"),
+        ("unixs:///run/kb.sock", "TLS is not there yet"),
         ("http://127.0.0.1", "both needed"),
         ("http://:2379", "both needed"),
         ("http://127.0.0.1:70000", "port"),

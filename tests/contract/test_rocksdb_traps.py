@@ -321,9 +321,9 @@ class RecordingDb:
     def close(self) -> None: ...
 
 
-def test_write_asks_for_a_sync_exactly_when_its_caller_does() -> None:
+def test_write_asks_for_a_sync_exactly_when_its_caller_does(tmp_path: Path) -> None:
     db = RecordingDb()
-    engine = RocksEngine(cast("rocksdict.Rdict", db))
+    engine = RocksEngine(cast("rocksdict.Rdict", db), tmp_path)
     for sync in (True, False, True):
         engine.write(Batch().put(b"a", b"1"), sync=sync)
     assert db.syncs == [True, False, True]

@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.processes import Peers, Supervisor
+from tests.e2e.processes import Peers, Process, Supervisor
 from tests.e2e.store import UNDER_TEST, Kind, Store
+from tests.e2e.twin import Twin
+
+PerfChecks = dict[Kind, tuple[Store, Process]]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -61,3 +64,35 @@ def shared_store(module_supervisor: Supervisor, peers: Peers, kind: Kind) -> Sto
     store = Store(module_supervisor, peers, kind)
     store.start()
     return store
+
+
+@pytest.fixture(scope="module")
+def etcd(module_supervisor: Supervisor, peers: Peers) -> Store:
+    """The real etcd that the module's store is compared with: as new, and told the same."""
+    etcd = Store(module_supervisor, peers, Kind.ETCD, "twin-etcd")
+    etcd.start()
+    return etcd
+
+
+@pytest.fixture
+def twin(shared_store: Store, etcd: Store) -> Twin:
+    """The store of this module, and the etcd."""
+    return Twin(shared_store, etcd)
+
+
+@pytest.fixture(scope="session")
+def perf_checks(peers: Peers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PerfChecks]:
+    """`etcdctl check perf` on a store of each kind, which takes a minute whatever the store does.
+
+    A module that asks for it early has the minute pass beside other tests; who asks for it last
+    waits for the rest (test_etcdctl_workload.py).
+    """
+    with Supervisor(tmp_path_factory.mktemp("perf")) as supervisor:
+        checks: PerfChecks = {}
+        for kind in UNDER_TEST:
+            store = Store(supervisor, peers, kind, f"perf-{kind.value}")
+            store.start()
+            flags = ("--load=s", "--prefix=/perf/", "--auto-compact", "--auto-defrag")
+            argv = store.etcdctl.argv("check", "perf", *flags)
+            checks[kind] = (store, supervisor.add(f"check-{kind.value}", argv).start())
+        yield checks

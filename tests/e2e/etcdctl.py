@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
+from tests.e2e.printed import without_log
 from tests.e2e.processes import Finished, Peers, Process, Supervisor, run, wait_for
 
 COMMAND_S: Final = 10  # etcdctl's own bound on a command
 EVENTS_S_MAX: Final = 15.0
+TYPED: Final[list[tuple[str, ...]]] = []  # every command of this session, without the usual flags
 
 
 class Etcdctl:
@@ -28,13 +31,27 @@ class Etcdctl:
 
     def argv(self, *args: str) -> tuple[str, ...]:
         """The whole command line."""
+        TYPED.append(args)
         return (*self._head, *args)
 
-    def run(self, *args: str, stdin: str = "") -> Finished:
+    def run(self, *args: str, stdin: str = "", env: Mapping[str, str] | None = None) -> Finished:
         """Run a command; what the client library logs is cut from stderr."""
-        done = run(self.argv(*args), stdin=stdin, seconds=COMMAND_S * 3)
-        errors = [line for line in done.stderr.splitlines(True) if not line.startswith('{"level"')]
-        return Finished(done.argv, done.code, done.stdout, "".join(errors))
+        return self._run(self.argv(*args), stdin, env)
+
+    def bare(self, *args: str, env: Mapping[str, str] | None = None) -> Finished:
+        """Run a command with no flag but those given; the endpoint has to be among them."""
+        TYPED.append(args)
+        return self._run((self._head[0], *args), "", env)
+
+    @staticmethod
+    def _run(argv: Sequence[str], stdin: str, env: Mapping[str, str] | None) -> Finished:
+        done = run(argv, stdin=stdin, env=env, seconds=COMMAND_S * 3)
+        return Finished(done.argv, done.code, done.stdout, without_log(done.stderr))
+
+    def octets(self, *args: str) -> bytes:
+        """The output of a command that prints no text."""
+        printed = run(("sh", "-c", '"$@" | base64', "sh", *self.argv(*args))).ok()
+        return base64.b64decode(printed)
 
     def ok(self, *args: str, stdin: str = "") -> str:
         """The output of a command that has to succeed."""
@@ -43,6 +60,13 @@ class Etcdctl:
     def json(self, *args: str, stdin: str = "") -> Any:
         """The answer of a command that has to succeed, as etcdctl's JSON."""
         return json.loads(self.ok(*args, "-w", "json", stdin=stdin))
+
+    @cached_property
+    def header(self) -> dict[str, int]:
+        """The ids of cluster and member, which stay."""
+        header = self.json("member", "list")["header"]
+        assert isinstance(header, dict)
+        return header
 
     def put(self, key: str, value: str) -> int:
         """Write a key; the revision of the write."""

@@ -11,6 +11,7 @@ import importlib.util
 import os
 import sys
 import time
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Final
@@ -84,7 +85,9 @@ class Store:
         kind: Kind,
         name: str = "store",
         data_dir: Path | None = None,
+        flags: Sequence[str] = (),
     ) -> None:
+        """`flags` are more of the server's own, which both programs call by the same names."""
         self.kind = kind
         self.data_dir = data_dir or supervisor.folder / f"{name}-data"
         self.port = free_port()
@@ -97,7 +100,7 @@ class Store:
         else:
             argv = serve_argv(self.data_dir, self.port, self.metrics_port, kind.value)
             env = kubebraid_environment()
-        self.process = supervisor.add(name, argv, env=env, cwd=supervisor.folder)
+        self.process = supervisor.add(name, [*argv, *flags], env=env, cwd=supervisor.folder)
 
     def start(self) -> float:
         """Start it; the seconds until it answered."""
@@ -109,7 +112,16 @@ class Store:
     def _ready(self) -> bool:
         if not self.process.alive:
             raise Timeout(f"the store ended with exit code {self.process.code} before it was ready")
-        return listens(self.port) and self.etcdctl.run("endpoint", "health").code == 0
+        if not listens(self.port) or self.etcdctl.run("endpoint", "health").code != 0:
+            return False
+        # A new etcd settles its storage version only behind its first commit, and tells it then.
+        return self.kind is not Kind.ETCD or "storageVersion" in self._status()
+
+    def _status(self) -> dict[str, object]:
+        (answer,) = self.etcdctl.json("endpoint", "status")
+        status = answer["Status"]
+        assert isinstance(status, dict)
+        return status
 
     def terminate(self) -> int:
         """SIGTERM; the exit code."""

@@ -15,8 +15,8 @@ from typing import Final
 import pytest
 
 from tests.e2e.etcdctl import Watch, text
-from tests.e2e.processes import Peers, Supervisor, wait_for
-from tests.e2e.store import Kind, Store
+from tests.e2e.processes import Supervisor, wait_for
+from tests.e2e.store import Store
 from tests.e2e.twin import LeaseOf, Rev, Twin
 
 pytestmark = pytest.mark.e2e
@@ -24,20 +24,6 @@ pytestmark = pytest.mark.e2e
 COMPACTED: Final = "etcdserver: mvcc: required revision has been compacted"
 FUTURE: Final = "etcdserver: mvcc: required revision is a future revision"
 LEASE_TTL_S: Final = 2
-
-
-@pytest.fixture(scope="module")
-def etcd(module_supervisor: Supervisor, peers: Peers) -> Store:
-    """The real etcd that the store is compared with."""
-    etcd = Store(module_supervisor, peers, Kind.ETCD, "twin-etcd")
-    etcd.start()
-    return etcd
-
-
-@pytest.fixture
-def twin(shared_store: Store, etcd: Store) -> Twin:
-    """Both of them."""
-    return Twin(shared_store, etcd)
 
 
 def fruits(twin: Twin, prefix: str) -> None:

@@ -1,32 +1,30 @@
 """The same etcdctl command on the store under test and on a real etcd, and their outputs compared.
 
-What may differ between two right stores is taken out first: the ids of cluster, member and leases,
-raft's term, the endpoint, and how far each store's clock had gone before the test began. A revision
-is therefore compared as its distance from where the test began, and commands name revisions in the
-same way: `Rev(1)` is the revision of the test's first write on either store. What is left has to be
-equal to the byte, errors' texts and exit codes included.
+What may differ between two right stores is taken out first (printed.py). A revision is compared as
+its distance from where the test began, and commands name revisions in the same way: `Rev(1)` is the
+revision of the test's first write on either store. What is left has to be equal to the byte, texts
+of errors and exit codes included.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from copy import copy
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 from tests.e2e.etcdctl import Event, Watch, text
-from tests.e2e.processes import Finished, Supervisor, wait_for
+from tests.e2e.grpcclient import Rpc
+from tests.e2e.printed import Ground, without_log
+from tests.e2e.processes import Finished, Process, Supervisor, Timeout, wait_for
 from tests.e2e.store import Store
 
-IDS: Final = frozenset({"cluster_id", "member_id", "raft_term"})
-REVISIONS: Final = frozenset({"revision", "create_revision", "mod_revision", "CompactRevision"})
-FIELDS_IDS: Final = re.compile(r'^("(?:ClusterID|MemberID|RaftTerm)" : )\d+$', re.MULTILINE)
-FIELDS_REVISIONS: Final = re.compile(
-    r'^("(?:\w*Revision)" : )(\d+)$|(?<=compacted revision )(\d+)$', re.MULTILINE
-)
-LEASE_TEXT: Final = re.compile(r"(?<=^lease )[0-9a-f]+(?= )", re.MULTILINE)
 WATCH_S_MAX: Final = 15.0
+SAY_S_MAX: Final = 15.0
+AT_ONCE: Final = ThreadPoolExecutor(2)  # a command runs on both stores at the same time
 
 
 class Rev(NamedTuple):
@@ -45,19 +43,30 @@ Arg = str | Rev | LeaseOf
 
 
 @dataclass
-class Side:
+class Side(Ground):
     """One of the two stores within one test."""
 
-    store: Store
-    base: int
-    leases: dict[str, str] = field(default_factory=dict)
+    store: Store = field(kw_only=True)
+    name: str = field(kw_only=True)
+
+    @classmethod
+    def of(cls, store: Store, name: str) -> Side:
+        """A store as it stands now."""
+        header = store.etcdctl.header
+        ids = {
+            text: name
+            for name in ("member_id", "cluster_id")
+            for text in (str(header[name]), f"{header[name]:x}")
+        }
+        with Rpc(store.port) as rpc:
+            return cls(store.endpoint, rpc.revision(), ids, store=store, name=name)
 
     def words(self, args: Sequence[Arg]) -> list[str]:
         """The arguments for this store; a revision or a lease is glued to a flag before it."""
         words: list[str] = []
         for arg in args:
             if isinstance(arg, str):
-                words.append(arg)
+                words.append(self.placed(arg))
                 continue
             word = str(self.base + arg.distance) if isinstance(arg, Rev) else self.leases[arg.name]
             assert words, "a revision or a lease follows its flag or stands after a command"
@@ -67,54 +76,51 @@ class Side:
                 words.append(word)
         return words
 
+    def placed(self, word: str) -> str:
+        """`{ENDPOINT}` and `{SIDE}` replaced by what stands for this store."""
+        return word.replace("{ENDPOINT}", self.endpoint).replace("{SIDE}", self.name)
+
     def script(self, stdin: str) -> str:
         """Standard input, with `{+1}` for the revision of the test's first write."""
         return re.sub(r"\{\+(\d+)\}", lambda found: str(self.base + int(found[1])), stdin)
-
-    def comparable(self, printed: str) -> str:
-        """What was printed, without what may differ."""
-        if printed.startswith(("{", "[")):
-            lines = [json.dumps(self._plain(json.loads(line))) for line in printed.splitlines()]
-            return "\n".join(lines)
-        printed = printed.replace(self.store.endpoint, "ENDPOINT")
-        printed = LEASE_TEXT.sub("LEASE", printed)
-        printed = FIELDS_IDS.sub(r"\1ID", printed)
-        return FIELDS_REVISIONS.sub(self._relative_text, printed)
-
-    def _relative_text(self, found: re.Match[str]) -> str:
-        label, revision = (found[1], found[2]) if found[1] else ("", found[3])
-        return f"{label}{self._relative(int(revision))}"
-
-    def _relative(self, revision: int) -> str | int:
-        return 0 if revision == 0 else f"base{revision - self.base:+d}"
-
-    def _plain(self, value: Any, name: str = "") -> Any:
-        if isinstance(value, dict):
-            return {
-                key: self._plain(inner, key)
-                for key, inner in value.items()
-                if key not in IDS and not (key in {"ID", "lease"} and inner)
-            }
-        if isinstance(value, list):
-            return [self._plain(inner, name) for inner in value]
-        if name in REVISIONS and isinstance(value, int):
-            return self._relative(value)
-        return value
 
 
 class Twin:
     """The store under test, and beside it an etcd that is told the same."""
 
     def __init__(self, ours: Store, etcd: Store) -> None:
-        self._ours, self._etcd = (Side(store, store.etcdctl.revision()) for store in (ours, etcd))
-        self._sides = (self._ours, self._etcd)
-
-    def both(self, *args: Arg, stdin: str = "") -> Finished:
-        """Run on both, compare; our answer."""
-        ours, theirs = (
-            side.store.etcdctl.run(*side.words(args), stdin=side.script(stdin))
-            for side in self._sides
+        self._ours, self._etcd = self.sides = tuple(
+            AT_ONCE.map(Side.of, (ours, etcd), ("ours", "etcd"))
         )
+
+    def hiding(self, *names: str) -> Twin:
+        """The same two, compared without the fields, labels or columns of these names."""
+        other = copy(self)
+        other._ours, other._etcd = other.sides = (
+            replace(self._ours, hidden=self._ours.hidden | set(names)),
+            replace(self._etcd, hidden=self._etcd.hidden | set(names)),
+        )
+        return other
+
+    def both(self, *args: Arg, stdin: str = "", env: Mapping[str, str] | None = None) -> Finished:
+        """Run on both, compare; our answer. {ENDPOINT} and {SIDE} in a word are each store's."""
+        return self._same(
+            lambda side: side.store.etcdctl.run(
+                *side.words(args), stdin=side.script(stdin), env=env
+            )
+        )
+
+    def bare(self, *args: Arg, env: Mapping[str, str] | None = None) -> Finished:
+        """As `both`, with no flag but those given: the endpoint has to be named by one."""
+        return self._same(
+            lambda side: side.store.etcdctl.bare(
+                *side.words(args),
+                env={name: side.placed(value) for name, value in (env or {}).items()},
+            )
+        )
+
+    def _same(self, command: Callable[[Side], Finished]) -> Finished:
+        ours, theirs = AT_ONCE.map(command, self.sides)
         want = self._outcome(self._etcd, theirs)
         have = self._outcome(self._ours, ours)
         assert have == want, f"\nthe store under test: {ours}\netcd: {theirs}"
@@ -132,6 +138,10 @@ class Twin:
         """As `ok`; our output as JSON."""
         return json.loads(self.ok(*args, "-w", "json", stdin=stdin))
 
+    def each(self, *args: Arg) -> list[str]:
+        """What each prints, ours first, where a test compares by itself."""
+        return [*AT_ONCE.map(lambda side: side.store.etcdctl.ok(*side.words(args)), self.sides)]
+
     def fails(self, *args: Arg, stdin: str = "") -> str:
         """As `both`; the command has to fail. What it printed on stderr."""
         done = self.both(*args, stdin=stdin)
@@ -144,21 +154,40 @@ class Twin:
 
     def grant(self, name: str, seconds: int) -> None:
         """A lease on each side, to be named by LeaseOf(name)."""
-        for side in self._sides:
+        for side in self.sides:
             granted = side.store.etcdctl.json("lease", "grant", str(seconds))
             assert granted["TTL"] == seconds, granted
             side.leases[name] = f"{granted['ID']:x}"
 
+    def lease(self, name: str) -> str:
+        """Our lease of this name, as etcdctl lists it."""
+        return self._ours.leases[name]
+
     def relative(self, revision: int) -> int:
         """A revision of the store under test as its distance from the test's beginning."""
         return revision - self._ours.base
+
+    def start(
+        self,
+        supervisor: Supervisor,
+        *args: Arg,
+        typed: bool = False,
+        env: Mapping[str, str] | None = None,
+    ) -> TwinProcess:
+        """A command that stays, on both."""
+
+        def started(side: Side) -> Process:
+            argv = side.store.etcdctl.argv(*side.words(args))
+            return supervisor.add(f"etcdctl-{args[0]}", argv, typed=typed, env=env).start()
+
+        return TwinProcess(tuple((side, started(side)) for side in self.sides))
 
     def watch(self, supervisor: Supervisor, *args: Arg) -> TwinWatch:
         """`etcdctl watch` on both; name a revision, else there is no telling when it began."""
         return TwinWatch(
             tuple(
                 (side, Watch.start(supervisor, side.store.etcdctl, side.words(args)))
-                for side in self._sides
+                for side in self.sides
             )
         )
 
@@ -177,7 +206,7 @@ class TwinWatch:
         )
         assert ours == theirs
         pairs = [
-            [json.dumps(side._plain(answer["Events"])) for answer in watch.answers()]
+            [json.dumps(side.plain(answer["Events"])) for answer in watch.answers()]
             for side, watch in self.watches
         ]
         assert "".join(pairs[0]).replace("][", ", ") == "".join(pairs[1]).replace("][", ", ")
@@ -198,3 +227,44 @@ class TwinWatch:
         codes = [watch.process.code for _, watch in self.watches]
         assert codes[0] == codes[1]
         return lines[0].splitlines()
+
+
+@dataclass(frozen=True)
+class TwinProcess:
+    """A command that stays, on either store."""
+
+    processes: tuple[tuple[Side, Process], ...]
+
+    def said(self) -> list[str]:
+        """What each side printed so far, made comparable."""
+        return [side.comparable(without_log(process.text())) for side, process in self.processes]
+
+    def says(self, want: str) -> None:
+        """Wait until both have printed just this; more or other than this is a failure."""
+        try:
+            wait_for("both to print it", lambda: self.said() == [want, want], SAY_S_MAX)
+        except Timeout:
+            assert self.said() == [want, want]
+
+    def type(self, line: str) -> None:
+        """A line on standard input; `{+1}` is the revision of the test's first write."""
+        for side, process in self.processes:
+            process.write(side.script(line) + "\n")
+
+    def terminate(self) -> int:
+        """SIGTERM to both; their exit code."""
+        return self._same_code([process.terminate() for _, process in self.processes])
+
+    def kill(self) -> None:
+        """SIGKILL to both: nothing is cleaned up."""
+        for _, process in self.processes:
+            process.kill()
+
+    def ends(self) -> int:
+        """Both end by themselves; their exit code."""
+        return self._same_code([process.wait(SAY_S_MAX) for _, process in self.processes])
+
+    @staticmethod
+    def _same_code(codes: list[int]) -> int:
+        assert codes[0] == codes[1], codes
+        return codes[0]

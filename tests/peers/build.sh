@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Builds the programs that the end-to-end tests run against: etcd, etcdctl, etcd's load tool, kube-apiserver, kubectl.
+# Builds the programs that the end-to-end tests run against: etcd, etcdctl, etcd's load tool, kube-apiserver, kubectl,
+# and, by build_clients.sh, the programs of tests/clients.
 #
 #   tests/peers/build.sh [FOLDER]
 #
 # FOLDER is $KUBEBRAID_PEERS if not given, else ~/.cache/kubebraid/peers; the programs land in FOLDER/bin, one line is
-# printed for each. What is there in the right version is kept, so a second run takes no time. Needs Go 1.26 or newer
-# and nothing else; only Go modules are downloaded. The first run takes some minutes: kube-apiserver is large.
+# printed for each. What is there in the right version is kept, so a second run takes no time. Needs Go 1.26 or newer,
+# what build_clients.sh needs, and nothing else. The first run takes some minutes: kube-apiserver is large.
 set -euo pipefail
 
 etcd_version=v3.7.3      # the version that `kubebraid serve` tells its clients
@@ -15,6 +16,7 @@ kube_version=v1.36.3
 folder=${1:-${KUBEBRAID_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/kubebraid/peers}}
 mkdir -p "$folder/bin" "$folder/src"
 folder=$(cd "$folder" && pwd)
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 need_go() {
   if ! command -v go > /dev/null; then
@@ -119,3 +121,6 @@ for binary in etcd etcdctl benchmark kube-apiserver kubectl; do
   esac
   echo "$binary $version $folder/bin/$binary"
 done
+
+"$here/build_clients.sh" "$folder"
+"$here/../bench/build.sh" "$folder"

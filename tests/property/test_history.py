@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Final
 
 import pytest
 from hypothesis import settings
@@ -21,12 +23,28 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from kubebraid.proto.etcd import rpc_pb2
+from kubebraid.shard import counts, mvcc, totals
 from tests.robustness.corners import CORNERS
 from tests.robustness.driver import AnyWorld, Driver
 from tests.robustness.etcd_world import EtcdWorld
-from tests.robustness.traffic import LAYOUT, Traffic
+from tests.robustness.traffic import LAYOUT, SPANS, Traffic
 from tests.world import World
 
+# One slice of a list, of the log, and one counter hold next to nothing.
+BOUNDS: Final = (
+    (counts, "BUCKET_KEYS_MAX", 2),
+    (counts, "_HALF", 1),
+    (totals, "LOG_SLICE_REVISIONS", 2),
+    (totals, "COUNT_LOG_REVISIONS_MAX", 6),
+    (mvcc, "SCAN_FIRST_ROWS", 2),
+    (mvcc, "SCAN_SLICE_ROWS", 2),
+)
+WAYS: Final = (
+    (counts.KeyCounts, "_split"),
+    (counts.KeyCounts, "count"),
+    (totals.Totals, "_derived"),
+    (totals.Totals, "total"),
+)
 SEEDS = st.integers(0, 1 << 24)  # the step itself shrinks, what it holds is drawn from Random
 
 
@@ -99,6 +117,50 @@ class SeveralTablets(HistoryMachine):
     prefixes = LAYOUT
 
 
+class SmallBounds(HistoryMachine):
+    """Bounds that eleven keys meet: counters are split and merged, totals are derived from the log
+    or counted from the rest of the rows."""
+
+    prefixes = LAYOUT
+
+    def open(self) -> AnyWorld:
+        self._patch = pytest.MonkeyPatch()
+        for module, name, value in BOUNDS:
+            self._patch.setattr(module, name, value)
+        self.ways = Counter[str]()
+        for owner, name in WAYS:
+            self._count_calls(owner, name)
+        return World(self.prefixes)
+
+    def _count_calls(self, owner: type, name: str) -> None:
+        inner = getattr(owner, name)
+
+        def counted(*args: object) -> object:
+            self.ways[name] += 1
+            return inner(*args)
+
+        self._patch.setattr(owner, name, counted)
+
+    @rule(seed=SEEDS, ago=st.integers(0, 12))
+    def list_some(self, seed: int, ago: int) -> None:
+        """Pages and counts of ranges, now or a while ago."""
+        model, random = self.driver.model, Random(seed)
+        requests = []
+        for _ in range(3):
+            key, range_end = random.choice(SPANS)
+            request = rpc_pb2.RangeRequest(key=key, range_end=range_end, limit=random.randrange(4))
+            request.count_only = not request.limit
+            request.revision = max(model.compacted, 1, model.revision - ago)
+            requests.append(request)
+        self.driver.ask(*requests)
+
+    def teardown(self) -> None:
+        try:
+            super().teardown()
+        finally:
+            self._patch.undo()
+
+
 class OnRocksDB(HistoryMachine):
     prefixes = LAYOUT
 
@@ -158,6 +220,21 @@ def test_long_history_has_no_answer_that_etcd_would_not_give(
     wander(machine(), Random(seed), steps=150)
 
 
+def test_counts_of_lists_come_from_counters_and_log_and_are_etcds() -> None:
+    """Each way to a total is taken, at the newest revision and at older ones."""
+    machine, random = SmallBounds(), Random(7)
+    for step in range(120):
+        machine.write(seed=random.getrandbits(24), size=random.randint(2, 8))
+        machine.list_some(seed=random.getrandbits(24), ago=random.randrange(13))
+        if step % 10 == 0:
+            machine.compact(seed=random.getrandbits(24))
+        if step % 40 == 39:
+            machine.crash()
+    machine.teardown()
+    assert min(machine.ways[name] for _, name in WAYS) >= 50, machine.ways
+    assert machine.ways["total"] >= machine.ways["_derived"] + 50, "others are counted or known"
+
+
 @pytest.mark.parametrize("name", CORNERS)
 @pytest.mark.parametrize("prefixes", [(), LAYOUT], ids=["one tablet", "several tablets"])
 def test_corner_is_answered_as_etcd_answers_it(prefixes: tuple[bytes, ...], name: str) -> None:
@@ -169,6 +246,8 @@ TestOneTablet = HistoryMachine.TestCase
 TestOneTablet.settings = settings(max_examples=200, stateful_step_count=30)
 TestSeveralTablets = SeveralTablets.TestCase
 TestSeveralTablets.settings = settings(max_examples=300, stateful_step_count=30)
+TestSmallBounds = SmallBounds.TestCase
+TestSmallBounds.settings = settings(max_examples=60, stateful_step_count=30)
 TestOnRocksDB = OnRocksDB.TestCase
 TestOnRocksDB.settings = settings(max_examples=20, stateful_step_count=25)
 

@@ -85,7 +85,7 @@ def test_attachment_lies_in_its_leases_bounds_alone(lease: int, key: bytes, othe
 def test_lease_row_is_read_back_and_lies_among_the_leases(lease: int) -> None:
     stored = keycodec.lease(lease)
     assert keycodec.lease_id(stored) == lease
-    assert keycodec.LEASES_START <= stored < keycodec.LEASES_END
+    assert keycodec.LEASES[0] <= stored < keycodec.LEASES[1]
 
 
 @given(KEYS, REVISIONS, IDS, LEASES)
@@ -99,7 +99,7 @@ def test_no_row_lies_in_the_range_of_another_kind(
         "l": (keycodec.log(tablet, revision), (b"l", b"m")),
         "f": (keycodec.fence(tablet), (b"f", b"g")),
         "k": (keycodec.attachment(lease, key), (b"k", b"l")),
-        "e": (keycodec.lease(lease), (keycodec.LEASES_START, keycodec.LEASES_END)),
+        "e": (keycodec.lease(lease), keycodec.LEASES),
         "m": (keycodec.cell("coordinator"), (b"m", b"n")),
     }
     for name, (stored, _) in kinds.items():

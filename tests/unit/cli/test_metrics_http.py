@@ -5,8 +5,10 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import stat
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -111,6 +113,29 @@ def test_taken_address_is_told_by_its_url(served: Served) -> None:
 def test_server_that_was_never_started_can_be_stopped() -> None:
     """When a later URL cannot be bound, the earlier ones are closed unstarted."""
     MetricsServer("http://127.0.0.1:0", World().node).stop()
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP to a Unix socket."""
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(self.host)
+
+
+def test_unix_socket_is_served_and_removed(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.sock"
+    server = MetricsServer(f"unix://{path}", World().node)
+    server.start()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    connection = UnixConnection(str(path), timeout=10)
+    connection.request("GET", "/version")
+    assert connection.getresponse().status == 200
+    connection.close()
+    with pytest.raises(AddressInUse, match="another process does"):
+        MetricsServer(f"unix://{path}", World().node)
+    server.stop()
+    assert not path.exists()
 
 
 def test_ipv6_url_is_served() -> None:

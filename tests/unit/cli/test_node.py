@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import pytest
+from google.protobuf.message import Message
 
-from kubebraid.base.errors import StaleEpoch
+from kubebraid.base.errors import Code, StaleEpoch
+from kubebraid.base.limits import TEND_MS
 from kubebraid.base.tabletmap import layout
 from kubebraid.cli.node import SHARD, EngineCell, Node, NodeOptions, Seams
 from kubebraid.coordinator import state as codec
 from kubebraid.proto.etcd import rpc_pb2
+from kubebraid.proto.server import METHOD_BY_PATH, Kind
+from kubebraid.shard.storage.engine import EngineError, EngineFull
 from kubebraid.shard.storage.memory import MemoryEngine
-from tests.world import FakeClock, FakeRandom, World
+from tests.unit.shard.fakes import BreakableEngine, TightSpace
+from tests.world import FakeClock, FakeRandom, RpcError, World
 
 PREFIXES = (b"/a/", b"/b/")
 
@@ -148,4 +153,189 @@ def test_cluster_id_is_of_the_store_and_member_id_of_store_and_name() -> None:
 def test_router_takes_its_turn_before_the_owner() -> None:
     """What a batch brought is committed in the same turn."""
     started = node(MemoryEngine())
-    assert started.loop._parts == (started.router, started.owner)
+    head, *inner, tail = started.loop._parts
+    assert inner == [started.router, started.owner]
+    observer = started._observer
+    assert (head, tail) == (observer.head, observer), "a whole turn is watched"
+
+
+# -- a cell whose store fails ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lands", [False, True])
+def test_cell_whose_write_fails_once_is_written_again(lands: bool) -> None:
+    """Written twice it is the same cell, so nobody needs to find out."""
+    engine, space = BreakableEngine(), TightSpace()
+    cell = EngineCell(engine, space)
+    cell.save(b"one")
+    engine.write_faults.append((EngineFull("no space"), lands))
+    cell.save(b"two")
+    assert (engine.reopens, space.told) == (1, ["release"])
+    assert EngineCell(engine.clone()).load() == b"two"
+
+
+def test_cell_that_cannot_be_written_says_so() -> None:
+    """Nothing may be answered from a state that is not stored."""
+    engine = BreakableEngine()
+    cell = EngineCell(engine)
+    cell.save(b"one")
+    engine.write_faults.extend([(EngineError("gone"), False)] * 2)
+    with pytest.raises(EngineError, match="gone"):
+        cell.save(b"two")
+    engine.reopen()
+    engine.write_faults.append((EngineError("gone"), False))
+    engine.reopen_faults.append(EngineError("gone for good"))
+    with pytest.raises(EngineError, match="for good"):
+        cell.save(b"two")
+    assert EngineCell(engine.clone()).load() == b"one"
+
+
+def test_compaction_whose_floor_is_stored_at_the_second_try_is_answered() -> None:
+    world = SpaceWorld()
+    for key in (b"/a/1", b"/a/1", b"/a/1"):
+        put(world, key)
+    world.failing.write_faults.append((EngineError("gone"), False))
+    world.call("KV.Compact", rpc_pb2.CompactionRequest(revision=3))
+    world.crash()
+    assert world.node.coordinator.compact_revision() == 3
+
+
+# -- the space that is left ------------------------------------------------------------------------
+
+NO_SPACE = (Code.RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded")
+
+
+class SpaceWorld(World):
+    """A node on an engine that can fail, and a device that can be short."""
+
+    def __init__(self) -> None:
+        self.space = TightSpace()
+        self.died: list[BaseException] = []
+        super().__init__(PREFIXES)
+
+    def _start(self) -> None:
+        if not isinstance(self.engine, BreakableEngine):
+            failing = BreakableEngine()
+            assert isinstance(self.engine, MemoryEngine)
+            failing._table = self.engine._table
+            self.engine = failing
+        self.failing = self.engine
+        super()._start()
+
+    def _seams(self) -> Seams:
+        return Seams(self.clock, FakeRandom(), self.died.append, space=self.space)
+
+    def outcome(self, method: str, request: Message) -> tuple[int, str] | None:
+        """None if the call was answered, else the refusal."""
+        (answer,) = self.batch([(method, request)])
+        return (answer.code, answer.text) if isinstance(answer, RpcError) else None
+
+    def seen_in(self, method: str, request: Message) -> int:
+        """The revision of the answer's header; 0 for a refusal, or where nobody answers."""
+        call_id = self.new_call()
+        path = "/etcdserverpb." + method.replace(".", "/")
+        self.deliver(Kind.CALL, call_id, METHOD_BY_PATH[path], request.SerializeToString())
+        self.run()
+        answer = self.edge.answers.pop(call_id, b"")
+        if isinstance(answer, RpcError):
+            return 0
+        # Every answer but one of nothing has its header in field 1.
+        return rpc_pb2.CompactionResponse.FromString(answer).header.revision
+
+    def put(self, key: bytes) -> tuple[int, str] | None:
+        return self.outcome("KV.Put", rpc_pb2.PutRequest(key=key))
+
+    def disarm(self) -> None:
+        member = self.node.router._context.header.member_id
+        request = rpc_pb2.AlarmRequest(action="DEACTIVATE", alarm="NOSPACE", memberID=member)
+        self.call("Maintenance.Alarm", request)
+
+    def look(self) -> None:
+        """Time for the shard to look at its device."""
+        self.advance(TEND_MS)
+
+
+def test_short_device_refuses_what_needs_space_in_etcds_words_and_nothing_else() -> None:
+    world = SpaceWorld()
+    assert world.put(b"/a/1") is None
+    world.space.is_short = True
+    world.look()
+    assert world.put(b"/a/2") == NO_SPACE
+    grant = rpc_pb2.LeaseGrantRequest(ID=7, TTL=60)
+    assert world.outcome("Lease.LeaseGrant", grant) == NO_SPACE
+    assert world.call("KV.Range", rpc_pb2.RangeRequest(key=b"/a/1")).count == 1
+    assert world.outcome("KV.DeleteRange", rpc_pb2.DeleteRangeRequest(key=b"/a/1")) is None
+    assert world.outcome("KV.Compact", rpc_pb2.CompactionRequest(revision=3)) is None
+    (alarm,) = world.call("Maintenance.Alarm", rpc_pb2.AlarmRequest(action="GET")).alarms
+    assert (alarm.memberID, alarm.alarm) == (header_of(world).member_id, rpc_pb2.NOSPACE)
+
+
+def test_alarm_of_a_short_device_ends_with_the_shortage_and_a_disarm_not_before() -> None:
+    """As in etcd an operator ends it; while the device is short it comes back at the next look."""
+    world = SpaceWorld()
+    world.space.is_short = True
+    world.look()
+    world.disarm()
+    world.look()
+    assert world.put(b"/a/1") == NO_SPACE
+    world.space.is_short = False
+    world.look()
+    assert world.put(b"/a/1") == NO_SPACE
+    world.disarm()
+    world.look()
+    assert world.put(b"/a/1") is None
+
+
+def test_full_device_refuses_the_write_that_met_it_and_the_alarm_outlives_a_crash() -> None:
+    world = SpaceWorld()
+    world.failing.write_faults.append((EngineFull("no space"), False))
+    assert world.put(b"/a/1") == NO_SPACE
+    assert "release" in world.space.told
+    assert world.put(b"/a/2") == NO_SPACE
+    world.crash()
+    assert world.put(b"/a/3") == NO_SPACE
+    world.disarm()
+    assert put(world, b"/a/4") == 3, "2 was allocated, and stays empty"
+    assert world.died == []
+
+
+def test_alarm_that_cannot_be_stored_counts_all_the_same_and_ends_nobody() -> None:
+    """Its record is only for the next start, and the write that met the full device is settled:
+    its client must hear so."""
+    world = SpaceWorld()
+    full = (EngineFull("no space"), False)
+    world.failing.write_faults.extend([full, None, full, full])
+    assert world.put(b"/a/1") == NO_SPACE
+    assert world.died == []
+
+
+@pytest.mark.parametrize(
+    ("method", "request_"),
+    [
+        ("KV.Range", rpc_pb2.RangeRequest(key=b"/b/x")),
+        ("KV.Range", rpc_pb2.RangeRequest(key=b"/b/", range_end=b"/b0")),
+        ("KV.DeleteRange", rpc_pb2.DeleteRangeRequest(key=b"/b/none")),
+        ("KV.Txn", rpc_pb2.TxnRequest()),
+        ("Lease.LeaseLeases", rpc_pb2.LeaseLeasesRequest()),
+        ("Lease.LeaseTimeToLive", rpc_pb2.LeaseTimeToLiveRequest(ID=7)),
+        ("Maintenance.Status", rpc_pb2.StatusRequest()),
+        ("Maintenance.HashKV", rpc_pb2.HashKVRequest()),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_inv13_revision_of_a_header_is_never_given_to_a_later_write(
+    method: str, request_: Message
+) -> None:
+    """The store fails for good under a put. Until the process has stopped, its loop goes on: no
+    answer may tell the lost revision, because the next start gives it to another write."""
+    world = SpaceWorld()
+    assert put(world, b"/a/1") == 2
+    assert world.seen_in(method, request_) == 2
+    world.failing.write_faults.append((EngineError("gone"), False))
+    world.failing.reopen_faults.extend([EngineError("gone")] * 3)
+    assert world.put(b"/a/2") == (Code.UNAVAILABLE, "etcdserver: request timed out")
+    assert world.died
+    world.failing.reopen()
+    seen = world.seen_in(method, request_)
+    world.crash()
+    assert put(world, b"/a/3") > seen

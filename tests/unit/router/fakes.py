@@ -22,13 +22,15 @@ from google.protobuf.message import Message
 
 from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
-from kubebraid.base.keyspace import KeyRange, from_etcd
+from kubebraid.base.keyspace import KeyRange, from_etcd, single
 from kubebraid.base.ops import NO_FILTERS, RangeOp
 from kubebraid.base.ports import (
     Alarm,
     DumpSink,
     LogCall,
     LogReply,
+    PointCall,
+    PointReply,
     Publication,
     ReadCall,
     ReadChunk,
@@ -49,6 +51,7 @@ from kubebraid.router.core import Router
 from kubebraid.router.hub import Hub
 from kubebraid.router.session import Session
 from kubebraid.router.watcher import Options, Request
+from kubebraid.shard.reader import PointSink
 from tests.world import FakeClock, FakeEdge, FakeRandom, RpcError
 
 HEADER: Final = Header(11, 12, 13)
@@ -193,6 +196,12 @@ class HeldOwner:
 
     # -- reads ---------------------------------------------------------------------------------
 
+    def points(self, calls: Sequence[PointCall], done: Callable[[PointReply], None]) -> None:
+        for call in calls:
+            needs = ((call.tablet, call.need),)
+            whole = ReadCall(single(call.key), call.revision, needs, call.map_version, 0, False)
+            self.read(whole, PointSink(call.tag, done))
+
     def read(self, call: ReadCall, sink: ReadSink) -> None:
         self.read_calls.append(call)
         self._reads.append((call, sink))
@@ -276,15 +285,17 @@ class HeldOwner:
     def keep_alive(self, lease: int) -> int:
         return self.live_leases.get(lease, 0)
 
-    def hash_versions(self, floor: int, revision: int, done: Callable[[int], None]) -> None:
+    def hash_versions(
+        self, floor: int, revision: int, done: Callable[[int | RequestRefused], None]
+    ) -> None:
         done(floor + revision)
 
     def dump(self, sink: DumpSink) -> None:
         sink.begin(0, 0)
         sink.end()
 
-    def defragment(self, done: Callable[[], None]) -> None:
-        done()
+    def defragment(self, done: Callable[[RequestRefused | None], None]) -> None:
+        done(None)
 
     def status(self) -> ShardStatus:
         return ShardStatus(100, 60, len(self.tablets), len(self.live_leases))

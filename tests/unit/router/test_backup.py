@@ -323,9 +323,9 @@ def test_defragment_changes_nothing_that_a_client_sees_and_answers_no_header() -
 
 def test_defragment_is_answered_when_every_shard_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = Calls()
-    waiting: list[Callable[[], None]] = []
+    waiting: list[Callable[[None], None]] = []
     monkeypatch.setattr(calls.shards.left, "defragment", waiting.append)
     call_id = calls.call("Maintenance/Defragment")
     assert call_id not in calls.edge.answers
-    waiting.pop()()
+    waiting.pop()(None)
     assert calls.answer(call_id) == b""

@@ -8,6 +8,7 @@ Worked example: `Stand().write(put_call(b"/a/x"))` answers one WriteReply at rev
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from kubebraid.base.errors import RequestRefused
@@ -36,10 +37,13 @@ from kubebraid.proto.etcd import rpc_pb2
 from kubebraid.proto.kvwire import key_of, key_value
 from kubebraid.shard import keycodec
 from kubebraid.shard.apply import Evaluation
+from kubebraid.shard.fencing import FenceDamaged
 from kubebraid.shard.owner import Owner
 from kubebraid.shard.ownership import Ownership, adopt
-from kubebraid.shard.storage.engine import Batch, EngineError, Reader
-from kubebraid.shard.storage.memory import MemoryEngine
+from kubebraid.shard.seams import ShardSeams
+from kubebraid.shard.storage.engine import Batch, EngineClosed, EngineError, Reader
+from kubebraid.shard.storage.memory import MemoryEngine, MemorySnapshot, _Table
+from kubebraid.shard.storage.space import ENDLESS, Space
 
 SHARD = "shard-0"
 PREFIXES = (b"/a/", b"/b/")
@@ -164,23 +168,125 @@ class LateSequencer:
         self.inner.read_revision(done)
 
 
-class BreakableEngine(MemoryEngine):
-    """Its next write fails; `lands` says whether the rows are there all the same."""
+class _FaultyReads:
+    """Reads that meet the damaged rows of their engine, as far as they really go."""
+
+    faults: dict[bytes, EngineError]
+
+    def _meet(self, start: bytes, end: bytes) -> None:
+        for stored, error in self.faults.items():
+            if start <= stored < end:
+                raise error
+
+    def get(self, key: bytes) -> bytes | None:
+        self._meet(key, key + b"\x00")
+        return super().get(key)  # type: ignore[misc,no-any-return]  # a mixin
+
+    def scan(
+        self, start: bytes, end: bytes, limit: int, *, reverse: bool = False
+    ) -> list[tuple[bytes, bytes]]:
+        found: list[tuple[bytes, bytes]]
+        found = super().scan(start, end, limit, reverse=reverse)  # type: ignore[misc]  # a mixin
+        if len(found) < limit:
+            self._meet(start, end)
+        elif reverse:
+            self._meet(found[-1][0], end)
+        else:
+            self._meet(start, found[-1][0] + b"\x00")
+        return found
+
+    def keys(self, start: bytes, end: bytes, limit: int) -> list[bytes]:
+        return [key for key, _ in self.scan(start, end, limit)]
+
+    def count(self, start: bytes, end: bytes, limit: int) -> int:
+        return len(self.scan(start, end, limit))
+
+
+class _BreakableSnapshot(_FaultyReads, MemorySnapshot):
+    """A snapshot of a breakable engine."""
+
+    def __init__(self, table: _Table, faults: dict[bytes, EngineError]) -> None:
+        super().__init__(table)
+        self.faults = faults
+
+
+class BreakableEngine(_FaultyReads, MemoryEngine):
+    """An engine that fails as it is told, and behind a failure as RocksDB does: it takes no write
+    until it is reopened, and after a failed reopening nothing at all.
+
+    `breaks`: every write fails; `lands`: the rows are there all the same. `write_faults`: what the
+    next writes meet, each an error and whether the rows land, or None for a write that passes;
+    `reopen_faults`: what the next reopenings meet; `faults`: stored keys that cannot be read.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.breaks = False
         self.lands = False
         self.writes = 0
+        self.reopens = 0
+        self.write_faults: deque[tuple[EngineError, bool] | None] = deque()
+        self.reopen_faults: deque[EngineError | None] = deque()
+        self.faults = {}
+        self._stuck = False
+        self._shut = False
+
+    def _open_table(self) -> _Table:
+        if self._shut:
+            raise EngineClosed("the last reopening failed")
+        return super()._open_table()
 
     def write(self, batch: Batch, *, sync: bool) -> None:
         self.writes += 1
-        if not self.breaks:
+        self._open_table()
+        if self._stuck:
+            raise EngineError("a write failed before")
+        fault = self.write_faults.popleft() if self.write_faults else None
+        if fault is None and self.breaks:
+            fault = EngineError("the device is gone"), self.lands
+        if fault is None or fault[1]:
             super().write(batch, sync=sync)
-            return
-        if self.lands:
-            super().write(batch, sync=sync)
-        raise EngineError("the device is gone")
+        if fault is not None:
+            self._stuck = True
+            raise fault[0]
+
+    def snapshot(self) -> MemorySnapshot:
+        self._snapshots.append(_BreakableSnapshot(self._open_table(), self.faults))
+        return self._snapshots[-1]
+
+    def reopen(self) -> None:
+        self.reopens += 1
+        self._shut = False
+        super().reopen()
+        fault = self.reopen_faults.popleft() if self.reopen_faults else None
+        if fault is not None:
+            self._shut = True
+            raise fault
+        self._stuck = False
+
+    def clone(self) -> MemoryEngine:
+        """What a new process finds: it has no faults."""
+        was_shut, self._shut = self._shut, False
+        survivor = super().clone()
+        self._shut = was_shut
+        return survivor
+
+
+class TightSpace:
+    """A device whose owner says how it stands."""
+
+    def __init__(self) -> None:
+        self.is_short = False
+        self.told: list[str] = []
+
+    def short(self) -> bool:
+        return self.is_short
+
+    def release(self) -> None:
+        self.told.append("release")
+
+    def restore(self) -> None:
+        self.told.append("restore")
 
 
 class CountingReader:
@@ -199,6 +305,9 @@ class CountingReader:
         found = self._inner.scan(start, end, limit, reverse=reverse)
         self.rows += len(found)
         return found
+
+    def keys(self, start: bytes, end: bytes, limit: int) -> list[bytes]:
+        return self._inner.keys(start, end, limit)
 
     def count(self, start: bytes, end: bytes, limit: int) -> int:
         return self._inner.count(start, end, limit)
@@ -245,7 +354,9 @@ class Sink:
 class Stand:
     """One shard in memory with all of its parts."""
 
-    def __init__(self, late: bool = False, engine: MemoryEngine | None = None) -> None:
+    def __init__(
+        self, late: bool = False, engine: MemoryEngine | None = None, space: Space = ENDLESS
+    ) -> None:
         self.engine = engine or MemoryEngine()
         self.tablets = layout(PREFIXES)
         fences = adopt(self.engine, SHARD, self.tablets)
@@ -254,11 +365,16 @@ class Stand:
         self.floor = -1
         self.owned = Ownership(SHARD, 1, self.tablets, fences, lambda: self.floor)
         self.clock = FakeClock()
-        self.fatal: list[EngineError] = []
-        self.owner = Owner(self.engine, self.owned, self.sequencer, self.clock, self.fatal.append)
+        self.fatal: list[EngineError | FenceDamaged] = []
+        self.full = 0  # how often the shard said that the device is short of space
+        seams = ShardSeams(self.clock, self.fatal.append, space=space, on_full=self._on_full)
+        self.owner = Owner(self.engine, self.owned, self.sequencer, seams)
         self.replies: list[WriteReply] = []
         self.published: list[Publication] = []
         self.owner.subscribe(self.published.append)
+
+    def _on_full(self) -> None:
+        self.full += 1
 
     def submit(self, *calls: WriteCall) -> None:
         self.owner.submit(calls, self.replies.append)

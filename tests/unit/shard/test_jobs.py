@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
+
+from kubebraid.base import errors
+from kubebraid.base.errors import RequestRefused
 from kubebraid.base.tabletmap import layout
 from kubebraid.shard import keycodec
 from kubebraid.shard.checksum import hash_versions
 from kubebraid.shard.jobs import DumpJob, HashJob
-from kubebraid.shard.storage.engine import Batch, EngineClosed
+from kubebraid.shard.storage.engine import Batch, EngineClosed, EngineCorrupt, EngineError
 from kubebraid.shard.storage.memory import MemoryEngine, MemorySnapshot
-from tests.unit.shard.fakes import PREFIXES, Stand, delete_call, put_call
+from tests.unit.shard.fakes import PREFIXES, BreakableEngine, Stand, delete_call, put_call
 
 EVERY_TABLET = tuple(tablet.id for tablet in layout(PREFIXES).tablets)
 
@@ -22,6 +26,7 @@ class Receiver:
         self.told: tuple[int, int] | None = None
         self.pages: list[list[tuple[bytes, bytes]]] = []
         self.ended = False
+        self.refused: RequestRefused | None = None
         self.open = True
         self._patience = patience
 
@@ -37,6 +42,10 @@ class Receiver:
         assert not self.ended
         self.pages.append(list(pairs))
         return len(self.pages) < self._patience
+
+    def fail(self, refused: RequestRefused) -> None:
+        assert not self.ended
+        self.refused = refused
 
     def end(self) -> None:
         assert not self.ended
@@ -157,7 +166,7 @@ def test_dump_reaches_every_kind_of_row() -> None:
 def test_hash_is_told_once_at_the_end_and_the_snapshot_closed() -> None:
     stand = filled(2_000)
     snapshot = stand.engine.snapshot()
-    told: list[int] = []
+    told: list[int | RequestRefused] = []
     job = HashJob(snapshot, -1, 3_000, told.append)
     assert job.ready()
     steps = 1
@@ -172,10 +181,117 @@ def test_hash_is_told_once_at_the_end_and_the_snapshot_closed() -> None:
 
 def test_hash_does_not_see_what_is_written_between_its_slices() -> None:
     stand = filled(1_000)
-    told: list[int] = []
+    told: list[int | RequestRefused] = []
     stand.owner.hash_versions(-1, 5_000, told.append)
     stand.owner.turn()
     assert not told
     expected = list(hash_versions(stand.engine, -1, 5_000))[-1]
     stand.write(put_call(b"/a/00999", b"changed"), put_call(b"/a/new"))
     assert told == [expected]
+
+
+# -- what cannot be read ---------------------------------------------------------------------------
+
+
+def faulty(count: int) -> tuple[Stand, BreakableEngine]:
+    engine = BreakableEngine()
+    stand = Stand(engine=engine)
+    stand.write(*[put_call(b"/a/%05d" % number) for number in range(count)])
+    return stand, engine
+
+
+FAILURES = pytest.mark.parametrize(
+    ("error", "refused"),
+    [(EngineCorrupt("checksum"), errors.CORRUPT), (EngineError("gone"), errors.TIMED_OUT)],
+    ids=["damaged", "gone"],
+)
+
+
+@FAILURES
+@pytest.mark.parametrize("met_at", ["measuring", "sending"])
+def test_dump_that_meets_a_bad_row_says_so_and_never_ends_well(
+    error: EngineError, refused: RequestRefused, met_at: str
+) -> None:
+    """A backup that is cut short must not look whole."""
+    stand, engine = faulty(2_000)
+    receiver = Receiver()
+    receiver.open = met_at == "measuring"
+    stand.owner.dump(receiver)
+    if met_at == "sending":
+        receiver.open = True
+        while receiver.told is None:
+            stand.owner.turn()
+    engine.faults[keycodec.newest(b"/a/01900")] = error
+    stand.run()
+    assert (receiver.refused, receiver.ended) == (refused, False)
+    assert (receiver.told is None) == (met_at == "measuring")
+    assert engine._open_table().pins == 0
+    assert stand.write(put_call(b"/a/x"))[0].error is None
+
+
+@FAILURES
+def test_hash_that_meets_a_bad_row_is_refused_once_and_others_go_on(
+    error: EngineError, refused: RequestRefused
+) -> None:
+    stand, engine = faulty(2_000)
+    told: list[int | RequestRefused] = []
+    receiver = Receiver()
+    stand.owner.hash_versions(-1, 5_000, told.append)
+    engine.faults[keycodec.newest(b"/a/01900")] = error
+    stand.owner.turn()
+    stand.owner.dump(receiver)
+    while not told:
+        stand.owner.turn()
+    engine.faults.clear()
+    stand.run()
+    assert told == [refused]
+    assert receiver.ended
+    assert engine._open_table().pins == 0
+
+
+def test_hash_and_dump_under_way_are_refused_when_the_store_is_opened_again() -> None:
+    stand, engine = faulty(2_000)
+    told: list[int | RequestRefused] = []
+    receiver = Receiver()
+    stand.owner.hash_versions(-1, 5_000, told.append)
+    stand.owner.dump(receiver)
+    stand.owner.turn()
+    engine.write_faults.append((EngineError("gone"), True))
+    stand.write(put_call(b"/a/x"))
+    assert told == [errors.TIMED_OUT]
+    assert (receiver.refused, receiver.ended) == (errors.TIMED_OUT, False)
+    stand.owner.hash_versions(-1, 5_000, told.append)
+    stand.run()
+    assert told[1:] == [list(hash_versions(engine, -1, 5_000))[-1]]
+    assert engine._open_table().pins == 0
+
+
+def test_hash_and_dump_of_a_store_that_could_not_be_opened_again_are_refused_not_thrown() -> None:
+    """The process is about to stop; until then its loop must go on, or nobody is told anything."""
+    stand, engine = faulty(3)
+    engine.write_faults.append((EngineError("gone"), False))
+    engine.reopen_faults.extend([EngineError("gone")] * 3)
+    stand.write(put_call(b"/a/x"))
+    assert stand.fatal
+    told: list[int | RequestRefused] = []
+    receiver = Receiver()
+    stand.owner.hash_versions(-1, 5_000, told.append)
+    stand.owner.dump(receiver)
+    stand.run()
+    assert told == [receiver.refused] == [errors.TIMED_OUT]
+
+
+def test_defragment_that_fails_is_refused_and_the_shard_goes_on() -> None:
+    stand, engine = faulty(3)
+    told: list[RequestRefused | None] = []
+
+    def fail() -> None:
+        raise EngineError("gone")
+
+    engine.defragment = fail  # type: ignore[method-assign]
+    stand.owner.defragment(told.append)
+    assert told == [errors.TIMED_OUT]
+    del engine.defragment
+    stand.owner.defragment(told.append)
+    assert told[1:] == [None]
+    assert stand.fatal == []

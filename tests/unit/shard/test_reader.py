@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kubebraid.base import errors
+from kubebraid.base.errors import RequestRefused
 from kubebraid.base.keyspace import EVERYTHING, KeyRange, single
 from kubebraid.base.limits import (
     COUNT_CACHE_ENTRIES,
@@ -13,8 +14,12 @@ from kubebraid.base.limits import (
     SCAN_FIRST_ROWS,
     SCAN_SLICE_ROWS,
 )
-from kubebraid.base.ports import ReadCall
-from kubebraid.shard.reader import CountCache, Reader, satisfied
+from kubebraid.base.ports import PointCall, PointReply, ReadCall
+from kubebraid.shard import keycodec
+from kubebraid.shard.counts import KeyCounts
+from kubebraid.shard.reader import Reader, satisfied
+from kubebraid.shard.storage.engine import EngineCorrupt, EngineError
+from kubebraid.shard.totals import CountCache, Totals
 from tests.unit.shard.fakes import (
     A,
     B,
@@ -37,7 +42,8 @@ def filled(count: int) -> Stand:
 
 
 def reader(stand: Stand) -> Reader:
-    return Reader(stand.engine, stand.owned, stand.clock)
+    totals = Totals(stand.engine, stand.owned, KeyCounts(stand.engine))
+    return Reader(stand.engine, stand.owned, stand.clock, totals)
 
 
 # -- watermarks ------------------------------------------------------------------------------------
@@ -169,12 +175,17 @@ def test_single_key_is_read_at_its_revision() -> None:
 
 
 def test_inv16_rows_of_a_failed_commit_are_not_read_at_an_older_revision() -> None:
-    """The engine failed, the rows landed all the same: their revision is above the read's."""
+    """The engine failed for good, the rows landed all the same: their revision is above the
+    read's, and this process does not know of them."""
     engine = BreakableEngine()
     stand = Stand(engine=engine)
     stand.write(put_call(b"/a/x"))
     engine.breaks = engine.lands = True
-    stand.write(put_call(b"/a/x"), put_call(b"/a/y"))
+    engine.reopen_faults.extend([EngineError("gone")] * 3)
+    stand.submit(put_call(b"/a/x"), put_call(b"/a/y"))
+    stand.owner.turn()
+    assert stand.fatal
+    engine.reopen()
     sink = stand.read(read_call(ALL_A, 2, [(A, 2)]))
     assert sink.refused is not None or [row.mod for row in sink.rows] == [2]
 
@@ -288,3 +299,140 @@ def test_finished_read_lets_its_snapshot_go() -> None:
     stand = filled(5)
     stand.read(read_call(ALL_A, 6))
     assert stand.engine._open_table().pins == 0
+
+
+# -- what cannot be read ---------------------------------------------------------------------------
+
+FAILURES = pytest.mark.parametrize(
+    ("error", "refused"),
+    [(EngineCorrupt("checksum"), errors.CORRUPT), (EngineError("gone"), errors.TIMED_OUT)],
+    ids=["damaged", "gone"],
+)
+
+
+def faulty(count: int) -> tuple[Stand, BreakableEngine]:
+    """Keys /a/0000.. as `filled` has them, on an engine that can fail; everything is counted."""
+    engine = BreakableEngine()
+    stand = Stand(engine=engine)
+    stand.write(*[put_call(b"/a/%04d" % number) for number in range(count)])
+    return stand, engine
+
+
+@FAILURES
+def test_row_that_cannot_be_read_refuses_its_reader_alone(
+    error: EngineError, refused: RequestRefused
+) -> None:
+    stand, engine = faulty(9)
+    engine.faults[keycodec.newest(b"/a/0005")] = error
+    assert stand.read(read_call(single(b"/a/0005"), 10)).refused is refused
+    assert stand.read(read_call(single(b"/a/0004"), 10)).total == 1
+    assert stand.read(read_call(KeyRange(b"/a/0006", b"/a0"), 10)).total == 3
+    assert engine.reopens == 0, "nothing was written, so nothing is unknown"
+
+
+@FAILURES
+@pytest.mark.parametrize("revision", [1_100, 1_101], ids=["past", "present"])
+@pytest.mark.parametrize("count_only", [False, True])
+def test_list_that_meets_a_bad_row_is_refused_lets_its_snapshot_go_and_others_go_on(
+    error: EngineError, refused: RequestRefused, revision: int, count_only: bool
+) -> None:
+    """What it has given out before is not the whole: no last part follows."""
+    stand, engine = faulty(1_100)
+    made = reader(stand)
+    engine.faults[keycodec.newest(b"/a/0900")] = error
+    bad, good, late = Sink(), Sink(), Sink()
+    made.read(read_call(ALL_A, revision, count_only=count_only), bad)
+    made.read(read_call(KeyRange(b"/a/", b"/a/0900"), revision), good)
+    while made.turn():
+        pass
+    assert bad.refused is refused
+    assert bad.total is None
+    assert good.total == 900
+    assert engine._open_table().pins == 0
+    engine.faults.clear()
+    made.read(read_call(ALL_A, revision, count_only=count_only), late)
+    while made.turn():
+        pass
+    assert late.total == revision - 1
+
+
+def test_list_whose_count_meets_a_bad_row_is_refused_too() -> None:
+    """Its rows are read, the number of the others is not: no total is made up. A bucket in the
+    middle is not read, so its damage does not matter."""
+    for number, total, refused in ((700, 1_100, None), (1_090, None, errors.CORRUPT)):
+        stand, engine = faulty(1_100)
+        engine.faults[keycodec.newest(b"/a/%04d" % number)] = EngineCorrupt("checksum")
+        sink = stand.read(read_call(ALL_A, 1_101, limit=3))
+        assert (sink.total, sink.refused) == (total, refused)
+        assert engine._open_table().pins == 0
+
+
+def test_reads_under_way_are_refused_when_the_store_is_opened_again_and_new_ones_are_not() -> None:
+    """A write failed and was settled; its snapshots are gone with the old store."""
+    stand, engine = faulty(SCAN_SLICE_ROWS * 3)
+    sinks = [Sink(), Sink()]
+    for sink in sinks:
+        stand.owner.read(read_call(ALL_A, stand.owned.known), sink)
+    stand.owner.turn()
+    assert [len(sink.rows) for sink in sinks] == [SCAN_FIRST_ROWS] * 2
+    engine.write_faults.append((EngineError("gone"), True))
+    stand.write(put_call(b"/a/0000"))
+    assert [sink.refused for sink in sinks] == [errors.TIMED_OUT] * 2
+    assert stand.read(read_call(ALL_A, stand.owned.known)).total == SCAN_SLICE_ROWS * 3
+    assert engine._open_table().pins == 0
+
+
+def test_parked_read_survives_the_reopening_of_the_store() -> None:
+    """It has no snapshot yet; the write that it waits for is the one that failed."""
+    stand, engine = faulty(3)
+    stand.sequencer.late = True
+    stand.submit(put_call(b"/a/x"))
+    stand.run()
+    sink = Sink()
+    stand.owner.read(read_call(ALL_A, 5, [(A, 5)]), sink)
+    engine.write_faults.append((EngineError("gone"), False))
+    stand.sequencer.answer()
+    stand.run()
+    assert sink.total == 3, "the revision is void, and closed"
+
+
+@pytest.mark.parametrize("span", [single(b"/a/0001"), ALL_A], ids=["key", "range"])
+def test_read_of_a_store_that_could_not_be_opened_again_is_refused_and_not_thrown(
+    span: KeyRange,
+) -> None:
+    """The process is about to stop; until then its loop must go on, or nobody is told anything."""
+    stand, engine = faulty(3)
+    engine.write_faults.append((EngineError("gone"), False))
+    engine.reopen_faults.extend([EngineError("gone")] * 3)
+    stand.write(put_call(b"/a/x"))
+    assert stand.fatal
+    assert stand.read(read_call(span, 4)).refused is not None
+
+
+def point(key: bytes, tag: str) -> PointCall:
+    return PointCall(key, 4, A, 4, 1, tag)
+
+
+@FAILURES
+def test_key_that_cannot_be_read_on_the_short_path_is_refused_alone(
+    error: EngineError, refused: RequestRefused
+) -> None:
+    stand, engine = faulty(3)
+    engine.faults[keycodec.newest(b"/a/0001")] = error
+    replies: list[PointReply] = []
+    calls = [point(b"/a/0000", "first"), point(b"/a/0001", "bad"), point(b"/a/none", "none")]
+    stand.owner.points(calls, replies.append)
+    told = {reply.tag: (reply.row and reply.row.mod, reply.error) for reply in replies}
+    assert told == {"first": (2, None), "bad": (None, refused), "none": (None, None)}
+
+
+def test_short_path_of_a_stopped_shard_answers_nothing() -> None:
+    stand, engine = faulty(3)
+    engine.write_faults.append((EngineError("gone"), False))
+    engine.reopen_faults.extend([EngineError("gone")] * 3)
+    stand.write(put_call(b"/a/x"))
+    engine.reopen()
+    replies: list[PointReply] = []
+    stand.owner.points([point(b"/a/0000", "key")], replies.append)
+    stand.run()
+    assert [(reply.row, reply.error) for reply in replies] == [(None, errors.STOPPED)]

@@ -166,7 +166,15 @@ def test_granted_lease_is_a_row_with_its_ttl() -> None:
     stand = Stand()
     made = stand.evaluation()
     made.lease_grant(7, 60)
-    assert written(sealed(stand, made)) == {keycodec.lease(7): pack_lease(60)}
+    done = sealed(stand, made)
+    home = min(stand.owned.oepochs)
+    fence = stand.owned.fences[home]
+    touched = fence._replace(nonce=fence.nonce + 1)
+    assert done.fences == {home: touched}, "without it nobody could tell whether the batch is there"
+    assert written(done) == {
+        keycodec.lease(7): pack_lease(60),
+        keycodec.fence(home): touched.pack(),
+    }
     assert unpack_lease(pack_lease(60)) == 60
 
 

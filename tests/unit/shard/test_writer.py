@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import pytest
 
 from kubebraid.base import errors
+from kubebraid.base.errors import RequestRefused
+from kubebraid.base.keyspace import EVERYTHING, KeyRange, single
 from kubebraid.base.limits import BATCH_BYTES_MAX, BATCH_WRITES_MAX, WRITE_QUEUE_MAX
-from kubebraid.base.ports import WRITE_PUT, AllocRequest, WriteCall
+from kubebraid.base.ports import WRITE_PUT, AllocRequest, LogCall, LogReply, WriteCall
 from kubebraid.base.tabletmap import with_new_epochs
 from kubebraid.coordinator.sequencer import Sequencer
 from kubebraid.proto.etcd import rpc_pb2
 from kubebraid.shard import keycodec
+from kubebraid.shard.fencing import Fence, FenceDamaged
+from kubebraid.shard.ownership import adopt
+from kubebraid.shard.storage.engine import Batch, EngineCorrupt, EngineError, EngineFull
 from tests.unit.shard.fakes import (
+    SHARD,
     A,
     B,
     BreakableEngine,
+    Sink,
     Stand,
     delete_call,
     grant_call,
     put_call,
+    read_call,
     revoke_call,
     txn_call,
 )
@@ -286,14 +296,209 @@ def test_range_at_a_revision_of_another_shard_is_not_in_the_future() -> None:
 # -- a failing engine ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lands", [False, True])
-def test_inv16_failed_write_is_of_unknown_outcome_and_stops_the_writer(lands: bool) -> None:
+GONE = EngineError("the device is gone")
+FULL = EngineFull("no space left")
+KINDS = pytest.mark.parametrize("error", [GONE, FULL], ids=["gone", "full"])
+
+
+def failing(error: EngineError, *, lands: bool) -> tuple[Stand, BreakableEngine]:
+    """A stand with /a/x at 2 whose next write fails; its sequencer answers late from now on."""
     engine = BreakableEngine()
-    stand = Stand(late=True, engine=engine)
+    stand = Stand(engine=engine)
+    stand.write(put_call(b"/a/x"))
+    stand.replies.clear()
+    stand.published.clear()
+    stand.sequencer.late = True
+    engine.write_faults.append((error, lands))
+    return stand, engine
+
+
+def go_on(stand: Stand) -> None:
+    """The sequencer answers what is asked, until nobody asks any more."""
+    while stand.sequencer.waiting:
+        stand.sequencer.answer()
+        stand.run()
+
+
+def adopted_by_the_next(stand: Stand) -> dict[int, int]:
+    """`last` of each tablet, as the process after this one finds it after a crash right now."""
+    fences = adopt(stand.engine.clone(), SHARD, with_new_epochs(stand.tablets))
+    return {tablet: fence.last for tablet, fence in fences.items()}
+
+
+def live_keys(stand: Stand) -> list[bytes]:
+    return [key[1:] for key in stand.engine.clone().keys(b"n", b"o", 1_000)]
+
+
+@KINDS
+def test_inv16_failed_write_that_landed_is_answered_and_published_as_any_other(
+    error: EngineError,
+) -> None:
+    stand, engine = failing(error, lands=True)
+    stand.submit(put_call(b"/a/x"), delete_call(b"/a/none"), put_call(b"/b/x"))
+    stand.run()
+    stand.submit(put_call(b"/a/queued"))
+    writes = engine.writes
+    stand.sequencer.answer()
+    assert engine.writes == writes + 1, "nothing was written to find it out"
+    assert [(r.tag, r.error) for r in stand.replies] == [
+        (b"/a/x", None),
+        (b"/a/none", None),
+        (b"/b/x", None),
+    ]
+    assert stand.revisions() == {b"/a/x": 3, b"/a/none": 3, b"/b/x": 4}
+    (publication,) = stand.published
+    told = {
+        news.tablet: (news.closed, [c.revision for c in news.commits]) for news in publication.news
+    }
+    assert told == {A: (3, [3]), B: (4, [4])}
+    stand.run()
+    go_on(stand)
+    assert stand.revisions()[b"/a/queued"] == 5
+    assert stand.full == (error is FULL)
+    assert stand.fatal == []
+
+
+@KINDS
+def test_inv16_void_write_is_refused_whole_and_its_revisions_stay_empty(error: EngineError) -> None:
+    """All of its batch, also what would have changed nothing: it was evaluated on the others."""
+    stand, _ = failing(error, lands=False)
+    stand.submit(put_call(b"/a/x"), delete_call(b"/a/none"), put_call(b"/b/x"), grant_call(7, 60))
+    stand.run()
+    stand.submit(put_call(b"/a/queued"))
+    assert stand.replies == []
+    stand.sequencer.answer()
+    refused = errors.NO_SPACE if error is FULL else errors.TIMED_OUT
+    assert [r.error for r in stand.replies] == [refused] * 4
+    assert live_keys(stand) == [b"/a/x"]
+    assert 7 not in stand.owned.leases
+    assert {t: stand.owned.closed[t] for t in (A, B)} == {A: 3, B: 4}
+    (publication,) = stand.published
+    told = {news.tablet: (news.closed, tuple(news.commits)) for news in publication.news}
+    assert told == {A: (3, ()), B: (4, ())}, "whoever waits for these revisions learns of them"
+    assert publication.sample.revision == 4
+    assert stand.full == (error is FULL)
+    assert stand.fatal == []
+
+
+def test_write_behind_a_void_one_is_evaluated_without_it_and_gets_the_next_revision() -> None:
+    stand, _ = failing(GONE, lands=False)
+    stand.submit(put_call(b"/a/x", b"lost"), put_call(b"/a/new"))
+    stand.run()
+    stand.submit(put_call(b"/a/x", tag="next"), put_call(b"/a/new", tag="new"))
+    stand.sequencer.answer()
+    stand.run()
+    go_on(stand)
+    assert stand.revisions()["next"] == 5
+    (news,) = stand.published[-1].news
+    first, second = (event for commit in news.commits for event in commit.events)
+    assert (first.before, second.before) == (2, 0)
+    row = stand.read(read_call(single(b"/a/x"), 5)).rows[0]
+    assert (row.mod, row.create, row.version) == (5, 2, 2)
+
+
+def test_update_on_the_revision_of_a_void_write_fails_its_compare() -> None:
+    """Nobody was told of 3; a client that guesses it must not be taken for one who was."""
+    stand, _ = failing(GONE, lands=False)
+    stand.submit(put_call(b"/a/x"))
+    stand.run()
+    stand.submit(txn_call(update(b"/a/x", 3)), txn_call(update(b"/a/x", 2), tag="seen"))
+    stand.sequencer.answer()
+    stand.run()
+    go_on(stand)
+    replies = {r.tag: rpc_pb2.TxnResponse.FromString(r.body).succeeded for r in stand.replies[1:]}
+    assert replies == {"txn": False, "seen": True}
+
+
+def test_void_revisions_read_as_the_state_before_them_and_hold_no_events() -> None:
+    stand, _ = failing(GONE, lands=False)
+    stand.submit(put_call(b"/a/x"), put_call(b"/a/y"))
+    stand.run()
+    stand.sequencer.answer()
+    stand.sequencer.late = False
+    stand.write(put_call(b"/a/z"))
+    for revision in (2, 3, 4):
+        sink = stand.read(read_call(KeyRange(b"/a/", b"/a0"), revision, [(A, revision)]))
+        assert [row.mod for row in sink.rows] == [2]
+    replies: list[LogReply | RequestRefused] = []
+    stand.owner.read_log(LogCall((A,), EVERYTHING, 2, 5, 10), replies.append)
+    (reply,) = replies
+    assert isinstance(reply, LogReply)
+    assert ([c.revision for c in reply.commits], reply.complete) == ([2, 5], 5)
+
+
+@pytest.mark.parametrize("lands", [False, True])
+def test_inv13_void_or_landed_revisions_are_never_handed_out_again(lands: bool) -> None:
+    """Whatever comes next: a crash right now, or after another write elsewhere."""
+    stand, _ = failing(GONE, lands=lands)
+    stand.submit(put_call(b"/a/x"), put_call(b"/b/x"), put_call(b"/a/y"))
+    stand.run()
+    stand.sequencer.answer()
+    assert adopted_by_the_next(stand) == {1: 1, A: 5, 3: 1, B: 4, 5: 1}
+    stand.sequencer.late = False
+    stand.write(put_call(b"/b/x", tag="next"))
+    assert stand.revisions()["next"] == 6
+    assert adopted_by_the_next(stand) == {1: 1, A: 5, 3: 1, B: 6, 5: 1}
+    assert {t: fence.last for t, fence in stand.owned.fences.items()} == adopted_by_the_next(stand)
+
+
+@pytest.mark.parametrize("lands", [False, True])
+def test_writer_survives_one_failure_after_another(lands: bool) -> None:
+    """The fences in memory stay those on disk: each settling begins where the last one ended."""
+    stand, engine = failing(GONE, lands=lands)
+    stand.sequencer.late = False
+    for number in range(5):
+        engine.write_faults = deque([(GONE, lands)])
+        stand.write(put_call(b"/a/%d" % number, tag=number))
+        stand.write(put_call(b"/b/%d" % number), grant_call(70 + number, 60))
+    assert stand.fatal == []
+    refusals = [r.tag for r in stand.replies if r.error is not None]
+    assert refusals == ([] if lands else list(range(5)))
+    assert stand.owned.known == 12
+    assert adopted_by_the_next(stand)[B] == 12
+    assert len(live_keys(stand)) == (11 if lands else 6)
+
+
+@pytest.mark.parametrize("lands", [False, True])
+def test_failed_batch_of_lease_grants_is_settled_by_its_touched_fence(lands: bool) -> None:
+    stand, _ = failing(GONE, lands=lands)
+    stand.sequencer.late = False
+    (reply,) = stand.write(grant_call(7, 60))
+    assert reply.error == (None if lands else errors.TIMED_OUT)
+    assert (7 in stand.owned.leases) is lands
+    assert (stand.engine.get(keycodec.lease(7)) is not None) is lands
+    assert stand.published == [], "no revision was taken"
+    assert (stand.owned.known, stand.owned.closed[1]) == (2, 1)
+    stand.write(grant_call(8, 60), put_call(b"/a/y"))
+    assert stand.revisions()[b"/a/y"] == 3
+    assert stand.fatal == []
+
+
+def test_void_revoke_keeps_the_lease_and_its_keys() -> None:
+    stand, _ = failing(GONE, lands=False)
+    engine = stand.engine
+    assert isinstance(engine, BreakableEngine)
+    stand.sequencer.late = False
+    engine.write_faults.appendleft(None)
+    engine.write_faults.appendleft(None)
+    stand.write(grant_call(7, 60))
+    stand.write(put_call(b"/a/leased", lease=7))
+    (reply,) = stand.write(revoke_call(7))
+    assert reply.error is errors.TIMED_OUT
+    assert stand.owner.lease_info(7) == (60, 60, (b"/a/leased",))
+    (reply,) = stand.write(revoke_call(7))
+    assert reply.error is None
+    assert live_keys(stand) == [b"/a/x"]
+
+
+@pytest.mark.parametrize("lands", [False, True])
+def test_unsettled_write_is_of_unknown_outcome_and_stops_the_writer_for_good(lands: bool) -> None:
+    stand, engine = failing(GONE, lands=lands)
+    lasting = EngineError("still gone")
+    engine.reopen_faults.extend([GONE, GONE, lasting])
     stand.submit(put_call(b"/a/x"), delete_call(b"/a/none"))
     stand.run()
     stand.submit(put_call(b"/a/queued"))
-    engine.breaks, engine.lands = True, lands
     stand.sequencer.answer()
     assert [(r.tag, r.error) for r in stand.replies] == [
         (b"/a/x", errors.TIMED_OUT),
@@ -301,9 +506,31 @@ def test_inv16_failed_write_is_of_unknown_outcome_and_stops_the_writer(lands: bo
         (b"/a/queued", errors.TIMED_OUT),
     ]
     assert stand.published == []
-    assert stand.owned.closed[A] == 1
-    assert stand.owned.fences[A].last == 1
-    assert [str(error) for error in stand.fatal] == ["the device is gone"]
+    assert (stand.owned.closed[A], stand.owned.fences[A].last) == (2, 2)
+    assert stand.fatal == [lasting]
+    stand.submit(put_call(b"/a/later"))
+    assert stand.replies[-1].error is errors.STOPPED
+    assert len(stand.sequencer.asked) == 2, "nothing is allocated any more"
+
+
+def test_foreign_fence_stops_the_writer() -> None:
+    """Between the failure and the reopening another process has taken the store."""
+    stand, engine = failing(GONE, lands=False)
+    stand.submit(put_call(b"/a/x"))
+    stand.run()
+    reopen = engine.reopen
+
+    def taken_meanwhile() -> None:
+        reopen()
+        foreign = Fence(9, 40, 70).pack()
+        engine.write(Batch().put(keycodec.fence(A), foreign), sync=True)
+
+    engine.reopen = taken_meanwhile  # type: ignore[method-assign]
+    stand.sequencer.answer()
+    assert [r.error for r in stand.replies] == [errors.TIMED_OUT]
+    assert [type(error) for error in stand.fatal] == [FenceDamaged]
+    stand.submit(put_call(b"/a/later"))
+    assert stand.replies[-1].error is errors.STOPPED
 
 
 def test_stopped_writer_refuses_for_good() -> None:
@@ -316,12 +543,116 @@ def test_stopped_writer_refuses_for_good() -> None:
     assert len(stand.sequencer.asked) == 1
 
 
-def test_failed_write_of_a_grant_grants_nothing() -> None:
+def test_inv13_stopped_shard_answers_no_read_with_a_revision_that_may_come_again() -> None:
+    """The loop goes on for a few turns after the fatal error. The sequencer's R counts the lost
+    batch already; the next start will not, and gives its revisions to other writes."""
+    stand, engine = failing(GONE, lands=False)
+    engine.reopen_faults.extend([GONE] * 3)
+    stand.submit(put_call(b"/a/y"))
+    stand.run()
+    stand.sequencer.answer()
+    assert stand.fatal
+    assert max(adopted_by_the_next(stand).values()) == 2
+    engine.reopen()
+    sample = stand.sequencer.inner.sample()
+    sink = Sink()
+    stand.owner.read(read_call(single(b"/b/x"), sample.revision, [(B, sample.last[B])]), sink)
+    assert sink.total is None, f"answered at {sample.revision}, which nobody has written"
+
+
+# -- rows that cannot be read ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "refused"),
+    [(EngineCorrupt("checksum"), errors.CORRUPT), (GONE, errors.TIMED_OUT)],
+    ids=["damaged", "gone"],
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_unreadable_row_refuses_its_call_alone_and_its_batch_mates_commit(
+    error: EngineError, refused: RequestRefused, place: int
+) -> None:
+    """What had been evaluated is evaluated anew, once: each put counts one version."""
     engine = BreakableEngine()
     stand = Stand(engine=engine)
-    engine.breaks = True
-    stand.write(grant_call(7, 60))
-    assert 7 not in stand.owned.leases
+    stand.write(put_call(b"/a/x"), put_call(b"/a/bad"))
+    engine.faults[keycodec.newest(b"/a/bad")] = error
+    calls = [put_call(b"/a/x"), put_call(b"/b/y")]
+    calls.insert(place, put_call(b"/a/bad", tag="bad"))
+    asked = len(stand.sequencer.asked)
+    replies = {reply.tag: reply for reply in stand.write(*calls)}
+    assert replies["bad"].error is refused
+    assert {tag: (r.error, r.revision) for tag, r in replies.items() if tag != "bad"} == {
+        b"/a/x": (None, 4),
+        b"/b/y": (None, 5),
+    }
+    assert len(stand.sequencer.asked) == asked + 1, "one batch"
+    row = stand.read(read_call(single(b"/a/x"), 5)).rows[0]
+    assert (row.version, row.mod) == (2, 4)
+    assert stand.fatal == []
+    assert engine.reopens == 0
+    engine.faults.clear()
+    assert stand.read(read_call(single(b"/a/bad"), 5)).rows[0].mod == 3
+
+
+def test_transaction_that_meets_the_damage_behind_its_own_changes_leaves_none_of_them() -> None:
+    engine = BreakableEngine()
+    stand = Stand(engine=engine)
+    stand.write(put_call(b"/a/bad"))
+    engine.faults[keycodec.newest(b"/a/bad")] = EngineCorrupt("checksum")
+    puts = [
+        rpc_pb2.RequestOp(request_put=rpc_pb2.PutRequest(key=key)) for key in (b"/a/1", b"/a/bad")
+    ]
+    replies = stand.write(
+        put_call(b"/a/0"), txn_call(rpc_pb2.TxnRequest(success=puts)), put_call(b"/a/2")
+    )
+    assert {r.tag: (r.error, r.revision) for r in replies} == {
+        b"/a/0": (None, 3),
+        "txn": (errors.CORRUPT, 0),
+        b"/a/2": (None, 4),
+    }
+    assert live_keys(stand) == [b"/a/0", b"/a/2", b"/a/bad"]
+
+
+def test_queue_of_calls_that_cannot_be_evaluated_empties_and_the_writer_goes_on() -> None:
+    engine = BreakableEngine()
+    stand = Stand(engine=engine)
+    stand.run()
+    for number in range(5):
+        engine.faults[keycodec.newest(b"/a/%d" % number)] = EngineCorrupt("checksum")
+    replies = stand.write(*[put_call(b"/a/%d" % number) for number in range(5)])
+    assert [r.error for r in replies] == [errors.CORRUPT] * 5
+    assert stand.owner.drained
+    assert stand.sequencer.asked == []
+    assert stand.write(put_call(b"/a/x"))[0].revision == 2
+
+
+def test_refused_calls_give_their_room_in_the_queue_back() -> None:
+    engine = BreakableEngine()
+    stand = Stand(engine=engine)
+    stand.run()
+    engine.faults[keycodec.newest(b"/a/bad")] = EngineCorrupt("checksum")
+    for _ in range(3):
+        stand.write(put_call(b"/a/x", bytes(1_000)), put_call(b"/a/bad", bytes(1_000)))
+    assert stand.owner._writer._queued_bytes == 0
+
+
+def test_revision_of_another_shard_is_not_in_the_future_after_an_unreadable_row() -> None:
+    """The refused call was the only one: what was known when it came says nothing of later calls.
+    A client read revision 3 elsewhere; this shard has not heard of it before."""
+    engine = BreakableEngine()
+    stand = Stand(engine=engine)
+    stand.write(put_call(b"/a/x"))
+    engine.faults[keycodec.newest(b"/a/bad")] = EngineCorrupt("checksum")
+    stand.write(put_call(b"/a/bad"))
+    elsewhere = AllocRequest(1, "shard-1", 1, 1, ((5, 1, 0),))
+    stand.sequencer.inner.alloc(elsewhere, lambda _: None)
+    ranged = rpc_pb2.RequestOp(request_range=rpc_pb2.RangeRequest(key=b"/a/x", revision=3))
+    replies = stand.write(txn_call(rpc_pb2.TxnRequest(success=[ranged])))
+    assert [reply.error for reply in replies] == [None]
+
+
+# -- the order of things ---------------------------------------------------------------------------
 
 
 def test_reply_is_given_after_the_engine_and_before_or_with_the_publication() -> None:

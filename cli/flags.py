@@ -1,0 +1,111 @@
+"""The table of serve's flags: the one place that names them, their defaults and their variables.
+
+What it is: data, and where a value may come from. What it is not: what a value means
+(`serve_config.py`), or the flags of etcd that are not there (`refused_flags.py`).
+
+Words: a *value* is text as an operator writes it, wherever: flags, variables and files agree.
+
+Invariants: a name stands once; every flag has a variable under each prefix; docs/operating/serve.md
+lists the same table.
+
+Worked example: `--data-dir`, else KUBEBRAID_DATA_DIR, else ETCD_DATA_DIR, else `default.kubebraid`.
+
+Tested in tests/unit/cli/test_serve_config.py.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from kubebraid.base.limits import PROGRESS_INTERVAL_MS, REQUEST_BYTES_MAX, TXN_OPS_MAX
+
+from .logs import FORMATS, LEVELS, OUTPUTS
+
+PREFIXES: Final = ("KUBEBRAID_", "ETCD_")  # of variables; the first one wins
+
+
+class Flag(NamedTuple):
+    """One flag. `name` is without dashes before it; without `choices` any text may come."""
+
+    name: str
+    default: str
+    text: str
+    choices: tuple[str, ...] = ()
+
+    def variable(self, prefix: str) -> str:
+        """The name of its variable."""
+        return prefix + self.name.upper().replace("-", "_")
+
+
+FLAGS: Final = (
+    Flag("data-dir", "default.kubebraid", "where everything is kept"),
+    Flag(
+        "listen-client-urls",
+        "http://127.0.0.1:2379",
+        "comma-separated URLs for etcd clients: http://host:port or unix:///path",
+    ),
+    Flag(
+        "advertise-client-urls",
+        "",
+        "what MemberList tells clients to use; empty is the listen URLs",
+    ),
+    Flag(
+        "listen-metrics-urls",
+        "",
+        "comma-separated URLs of /metrics, /health, /livez, /readyz and /version",
+    ),
+    Flag("name", "default", "the name of this member"),
+    Flag(
+        "config-file",
+        "",
+        "a YAML file (or .toml) with these names as keys; other flags and variables are ignored",
+    ),
+    Flag(
+        "front",
+        "auto",
+        "what carries gRPC; auto is native where it is installed",
+        ("auto", "native", "grpcio"),
+    ),
+    Flag("engine", "rocksdb", "memory keeps nothing: for tests", ("rocksdb", "memory")),
+    Flag(
+        "tablets",
+        "kubernetes",
+        "layout of a new store: kubernetes, single, a list of prefixes, or a file of them",
+    ),
+    Flag(
+        "auto-compaction-mode",
+        "periodic",
+        "whether the retention is a time or a number of revisions",
+        ("periodic", "revision"),
+    ),
+    Flag(
+        "auto-compaction-retention",
+        "0",
+        "how much history stays: hours or a duration like 30m, or revisions; 0 is off",
+    ),
+    Flag(
+        "watch-progress-notify-interval",
+        f"{PROGRESS_INTERVAL_MS // 60_000}m",
+        "how often idle watches that asked for it are told the revision",
+    ),
+    Flag(
+        "quota-backend-bytes",
+        "0",
+        "refuse writes beyond so many bytes on disk; 0 (etcd: 2 GiB) and below are no quota",
+    ),
+    Flag("max-request-bytes", str(REQUEST_BYTES_MAX), "the largest write, in bytes"),
+    Flag("max-txn-ops", str(TXN_OPS_MAX), "the most operations in a branch of a transaction"),
+    Flag("log-level", "info", "what is logged: this and worse", tuple(LEVELS)),
+    Flag("log-format", "json", "json or console, a line an event", FORMATS),
+    Flag("log-outputs", "default", "where the log goes; default is stderr", OUTPUTS),
+)
+BY_NAME: Final = {flag.name: flag for flag in FLAGS}
+assert len(BY_NAME) == len(FLAGS), "a name stands once"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that a misspelt one was probably meant to be."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)
+    return found[0] if found else None

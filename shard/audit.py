@@ -1,0 +1,188 @@
+"""Whether a stopped store agrees with itself: rows against log against fences.
+
+What it is: every rule that ties the stored rows together, checked one row after the other. What it
+is not: a repair, nor the engine's own checksums (reading every row verifies those).
+
+Invariants checked, with R the fence of the row's tablet and F the compaction floor:
+- an n or h row decodes, names its own key, 1 <= version, create <= mod <= R, and its bytes are
+  those of its header;
+- the rows of one key descend in revision, the n row above them all;
+- a row written above F is named by the log row of its revision, and what the log names above F is
+  there;
+- a key with a lease is attached to it, the lease exists, and no attachment names another key.
+
+Worked example: a store whose n row of /a has mod 9, while the log row of 9 names only /b: "the row
+of b'/a' at 9 is not in the log".
+
+Tested in tests/unit/shard/test_audit.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from kubebraid.base.keyspace import EVERYTHING
+from kubebraid.base.record import Row
+from kubebraid.base.revision import Revision, TabletId
+from kubebraid.base.tabletmap import TabletMap
+from kubebraid.proto.kvwire import key_of, key_value, value_of
+
+from . import fencing, keycodec, mvcc
+from .fencing import FenceDamaged
+from .storage.engine import Reader
+
+FINDINGS_MAX: Final = 20  # told in full; the others are counted
+
+
+@dataclass(slots=True)
+class Report:
+    """What was read and what is wrong. `findings` are sentences."""
+
+    revision: Revision = 0
+    floor: Revision = -1
+    keys: int = 0
+    versions: int = 0
+    revisions: int = 0
+    leases: int = 0
+    stored_bytes: int = 0
+    wrong: int = 0
+    findings: list[str] = field(default_factory=list)
+
+    def find(self, sentence: str) -> None:
+        self.wrong += 1
+        if len(self.findings) < FINDINGS_MAX:
+            self.findings.append(sentence)
+
+
+class Audit:
+    """One pass over a store that nobody writes."""
+
+    def __init__(self, reader: Reader, tablets: TabletMap, floor: Revision) -> None:
+        self._reader = reader
+        self._tablets = tablets
+        self._last: dict[TabletId, Revision] = {}
+        self.report = Report(floor=floor)
+
+    def run(self) -> Iterator[None]:
+        """Yields after each page of rows. Raises EngineError where the engine finds damage."""
+        self._fences()
+        yield from self._newest()
+        yield from self._history()
+        for tablet in self._last:
+            yield from self._log(tablet)
+        yield from self._attachments()
+
+    def _pages(self, start: bytes, end: bytes) -> Iterator[list[tuple[bytes, bytes]]]:
+        for page in mvcc.pages(self._reader, start, end):
+            self.report.stored_bytes += sum(len(key) + len(value) for key, value in page)
+            yield page
+
+    def _fences(self) -> None:
+        for tablet in self._tablets.tablets:
+            raw = self._reader.get(keycodec.fence(tablet.id))
+            if raw is None:
+                self.report.find(f"the fence row of tablet {tablet.name} is missing")
+                continue
+            try:
+                self._last[tablet.id] = fencing.unpack(raw).last
+            except FenceDamaged as error:
+                self.report.find(f"tablet {tablet.name}: {error}")
+        self.report.revision = max(self._last.values(), default=0)
+
+    def _newest(self) -> Iterator[None]:
+        for page in self._pages(*keycodec.newest_bounds(EVERYTHING)):
+            for stored, value in page:
+                self.report.keys += 1
+                row = self._row(stored[1:], value)
+                if row is None or not row.lease:
+                    continue
+                if self._reader.get(keycodec.attachment(row.lease, stored[1:])) is None:
+                    self.report.find(f"{stored[1:]!r} is not attached to its lease {row.lease:x}")
+                if self._reader.get(keycodec.lease(row.lease)) is None:
+                    self.report.find(f"{stored[1:]!r} has the lease {row.lease:x}, which is gone")
+            yield
+
+    def _history(self) -> Iterator[None]:
+        for page in self._pages(*keycodec.history_bounds(EVERYTHING)):
+            for stored, value in page:
+                self.report.versions += 1
+                key, revision = keycodec.split_history(stored)
+                if not value:
+                    self._in_bounds(key, revision)
+                    continue
+                row = self._row(key, value)
+                if row is not None and row.mod != revision:
+                    self.report.find(f"the version of {key!r} at {revision} says {row.mod}")
+            yield
+
+    def _row(self, key: bytes, value: bytes) -> Row | None:
+        """A decoded row whose own rules hold."""
+        if len(value) <= keycodec.ROW_HEADER_BYTES:
+            self.report.find(f"the row of {key!r} is cut short")
+            return None
+        row = keycodec.unpack_row(value)
+        named = f"the row of {key!r} at {row.mod}"
+        try:
+            again = key_value(key, row.create, row.mod, row.version, value_of(row.raw), row.lease)
+            same = key_of(row.raw) == key and again == row.raw
+        except (AssertionError, IndexError, ValueError):
+            same = False
+        if not same:
+            self.report.find(f"{named} does not hold what its header says")
+            return None
+        if not (row.version >= 1 and row.create <= row.mod):
+            self.report.find(f"{named} has version {row.version} and was created at {row.create}")
+        if self._in_bounds(key, row.mod) and row.mod > self.report.floor:
+            self._logged(key, row.mod)
+        return row
+
+    def _in_bounds(self, key: bytes, revision: Revision) -> bool:
+        tablet = self._tablets.tablet_of(key)
+        last = self._last.get(tablet.id, self.report.revision)
+        if revision > last:
+            self.report.find(f"{key!r} was written at {revision}, its tablet's fence says {last}")
+        return revision <= last
+
+    def _logged(self, key: bytes, revision: Revision) -> None:
+        tablet = self._tablets.tablet_of(key).id
+        raw = self._reader.get(keycodec.log(tablet, revision))
+        if raw is None or all(change.key != key for change in keycodec.unpack_changes(raw)):
+            self.report.find(f"the row of {key!r} at {revision} is not in the log")
+
+    def _log(self, tablet: TabletId) -> Iterator[None]:
+        start, end = keycodec.log(tablet, 0), keycodec.log(tablet + 1, 0)
+        for page in self._pages(start, end):
+            for stored, value in page:
+                self.report.revisions += 1
+                self._log_row(tablet, keycodec.log_revision(stored), value)
+            yield
+
+    def _log_row(self, tablet: TabletId, revision: Revision, value: bytes) -> None:
+        if revision > self._last[tablet]:
+            self.report.find(
+                f"the log of tablet {tablet} tells of {revision}, its fence of {self._last[tablet]}"
+            )
+        if revision <= self.report.floor:
+            return  # what it names may be removed already
+        last = {change.key: change for change in keycodec.unpack_changes(value)}
+        for key, change in last.items():
+            if self._tablets.tablet_of(key).id != tablet:
+                self.report.find(f"the log of tablet {tablet} names {key!r}, which is another's")
+            found = mvcc.at(self._reader, key, revision)
+            if (found is None) is not change.deleted or (found and found.mod != revision):
+                self.report.find(f"the log names {key!r} at {revision}, and no such row is there")
+
+    def _attachments(self) -> Iterator[None]:
+        start, end = keycodec.LEASES
+        for page in self._pages(start, end):
+            self.report.leases += len(page)
+            yield
+        for page in self._pages(*keycodec.ATTACHMENTS):
+            for stored, _ in page:
+                key = keycodec.attached_key(stored)
+                row = mvcc.newest(self._reader, key)
+                if row is None or row.lease != keycodec.lease_id(stored):
+                    self.report.find(f"a lease holds {key!r}, and the key does not say so")
+            yield
