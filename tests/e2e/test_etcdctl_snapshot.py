@@ -25,6 +25,7 @@ pytestmark = pytest.mark.e2e
 
 KEYS: Final = 300
 WRITES_MAX: Final = 20_000
+ETCD_VERSION_S_MAX: Final = 20.0
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +77,13 @@ def newer(written: list[int], number: int) -> bool:
 
 
 def test_snapshot_save_prints_as_beside_etcd(twin: Twin, tmp_path: Path) -> None:
+    """etcd writes its schema's version seconds after its start, and a snapshot tells it."""
+    etcd = twin.sides[1].store.etcdctl
+    wait_for(
+        "etcd's storage version",
+        lambda: etcd.json("endpoint", "status")[0]["Status"].get("storageVersion"),
+        ETCD_VERSION_S_MAX,
+    )
     twin.ok("put", "saved", "x")
     done = twin.both("snapshot", "save", str(tmp_path / "{SIDE}.db"), "--command-timeout=20s")
     assert done.stdout.endswith("Server version 3.7.0\n")

@@ -1,0 +1,129 @@
+"""The document that a run leaves: machine, versions, every figure of every round, failures.
+
+What it is: frozen values, to JSON and back, so that `--from FILE` prints any table of a run of
+yesterday. What it is not: a table; see `report.py`.
+
+Invariants: `read(write(results)) == results`; the peer's figures of a round stand beside ours of
+the same round; a failure is never a figure.
+
+Worked example: {"scenario": "put/64", "rounds": [{"kubebraid": [["throughput", "/s", 16012.4]],
+"etcd": [["throughput", "/s", 15100.0]]}]}.
+
+Tested in tests/unit/cli/bench/test_results.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from .figures import Figure
+from .goals import Of, goal
+
+FORMAT: Final = 1
+OURS: Final = "kubebraid"
+PEER: Final = "etcd"
+
+Round = Mapping[str, tuple[Figure, ...]]  # by store
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one scenario gave."""
+
+    scenario: str
+    text: str
+    rounds: tuple[Round, ...]
+
+    def names(self) -> list[tuple[str, str]]:
+        """Name and unit of each figure, in the order of their first appearance."""
+        seen: dict[str, str] = {}
+        for one in self.rounds:
+            for figures in one.values():
+                for figure in figures:
+                    seen.setdefault(figure.name, figure.unit)
+        return list(seen.items())
+
+    def values(self, store: str, name: str) -> list[float]:
+        """One figure of a store, round by round."""
+        return [f.value for one in self.rounds for f in one.get(store, ()) if f.name == name]
+
+    def pairs(self, name: str) -> list[tuple[float, float]]:
+        """(ours, the peer's) of the rounds that have both."""
+        found = []
+        for one in self.rounds:
+            ours = [f.value for f in one.get(OURS, ()) if f.name == name]
+            theirs = [f.value for f in one.get(PEER, ()) if f.name == name]
+            found += list(zip(ours, theirs, strict=False))
+        return found
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Requests that failed, or a program that did."""
+
+    scenario: str
+    store: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Results:
+    """A whole run. `scale` is what every count was multiplied by."""
+
+    command: str
+    started: str
+    machine: dict[str, str]
+    rounds: int
+    scale: float
+    outcomes: tuple[Outcome, ...]
+    failures: tuple[Failure, ...]
+
+
+class NotResults(Exception):
+    """A file that is not what a run leaves."""
+
+
+def write(results: Results) -> str:
+    """As JSON, one line a scenario would be too long to read: indented."""
+    return json.dumps({"format": FORMAT, **asdict(results)}, indent=1) + "\n"
+
+
+def read(text: str) -> Results:
+    """What `write` wrote."""
+    try:
+        document: dict[str, Any] = json.loads(text)
+        if document.pop("format") != FORMAT:
+            raise NotResults("it has another format: run the benchmark again")
+        outcomes = tuple(
+            Outcome(o["scenario"], o["text"], tuple(_round(one) for one in o["rounds"]))
+            for o in document.pop("outcomes")
+        )
+        failures = tuple(Failure(**one) for one in document.pop("failures"))
+        return Results(**document, outcomes=outcomes, failures=failures)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise NotResults(f"not a result of `kubebraid bench --output=json`: {error!r}") from error
+
+
+def _round(document: dict[str, list[list[Any]]]) -> Round:
+    return {
+        store: tuple(Figure(str(n), str(u), float(v)) for n, u, v in figures)
+        for store, figures in document.items()
+    }
+
+
+def worst_miss(outcome: Outcome) -> tuple[str, float]:
+    """The figure that misses its goal most, and how many times; ("", 0) if none has a goal."""
+    worst = ("", 0.0)
+    for name, _ in outcome.names():
+        aim = goal(outcome.scenario, name)
+        if aim is None:
+            continue
+        values = outcome.values(OURS, name)
+        if aim.of is Of.RATIO:
+            values = [ours / theirs for ours, theirs in outcome.pairs(name) if theirs > 0]
+        missed = max((aim.missed_by(value) for value in values), default=0.0)
+        worst = max(worst, (name, missed), key=lambda one: one[1])
+    return worst
