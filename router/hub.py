@@ -33,9 +33,10 @@ from kubebraid.base.record import Commit
 from kubebraid.base.revision import Revision, TabletId
 from kubebraid.base.tabletmap import TabletMap
 
+from .groups import Groups
 from .merge import Feed, View, join
 from .session import Session
-from .watcher import Groups, Request, Watcher, encode
+from .watcher import Request, Watcher, encode
 
 CATCH_UPS_PER_TURN = 16  # watchers that get a slice of the log in one turn
 
@@ -88,15 +89,15 @@ class Hub:
         commits = feed.release()
         if not commits:
             return
-        for options, members in self._groups[feed].concerned(commits):
-            pieces = encode(commits, options)
+        for options, theirs, members in self._groups[feed].concerned(commits):
+            pieces = encode(theirs, options)
             for watcher in members:
                 if watcher.session.slow():
                     self._stall(watcher, commits[0].revision)
                     continue
                 # A start that lies ahead cuts the released run short: encode it for this one.
                 fits = watcher.next <= commits[0].revision
-                mine = pieces if fits else encode(_from(commits, watcher.next), options)
+                mine = pieces if fits else encode(_from(theirs, watcher.next), options)
                 for piece in mine:
                     watcher.session.events(watcher, piece)
 

@@ -79,7 +79,7 @@ class Session:
             watcher.advance(piece.last)
         watcher.quiet = False
         self._shown = max(self._shown, piece.last)
-        self._send(watchwire.events(self._header, piece, watcher.id))
+        self._send(piece.message(self._header, watcher.id))
 
     # -- progress ------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
-"""One watch as a value, and the groups of watches that want the same bytes.
+"""One watch as a value, and the bytes of its events.
 
 What it is: what a watcher asked for and how far it has got; the encoding of commits for all
-watchers of one kind at once. What it is not: streams (`session.py`) or release (`merge.py`).
+watchers of one kind at once. What it is not: streams (`session.py`), release (`merge.py`) or the
+question which watchers a commit concerns (`groups.py`).
 
 Words: *synced*: the watcher is in a group of its feed and gets what the feed releases; otherwise
 it is *catching up* from the log, from `next` on. A *group* shares (span, options).
@@ -11,8 +12,8 @@ Invariants:
 - a revision's events are never split over two messages (etcd Atomic), except into fragments
   for a client that asked for them.
 
-Worked example: watchers 0 and 1 of one span and the same options share one encoded payload; their
-messages differ in the watch_id alone.
+Worked example: watchers of one span and the same options share one encoded payload; their messages
+differ in the watch_id alone, and those of equal id (each the first of its stream) are one object.
 
 Tested in tests/unit/router/test_watcher.py.
 """
@@ -26,7 +27,8 @@ from kubebraid.base.keyspace import KeyRange
 from kubebraid.base.limits import MESSAGE_BYTES_MAX, WATCH_BYTES_MAX, WATCH_EVENTS_MAX
 from kubebraid.base.record import Commit, Event
 from kubebraid.base.revision import Revision
-from kubebraid.proto import kvwire
+from kubebraid.proto import kvwire, watchwire
+from kubebraid.proto.kvwire import Header
 
 if TYPE_CHECKING:
     from .merge import Feed
@@ -94,15 +96,26 @@ class Watcher:
         self.next = sent + 1
 
 
-class Piece(NamedTuple):
+class Piece:
     """Encoded events, ready for a message: of whole revisions, or a fragment of them.
 
     `fragment`: more of the same revisions follows in the next piece.
     """
 
-    last: Revision
-    payload: bytes
-    fragment: bool = False
+    __slots__ = ("_messages", "fragment", "last", "payload")
+
+    def __init__(self, last: Revision, payload: bytes, fragment: bool = False) -> None:
+        self.last = last
+        self.payload = payload
+        self.fragment = fragment
+        self._messages: dict[int, bytes] = {}
+
+    def message(self, header: Header, watch_id: int) -> bytes:
+        """The whole response for the watches of this id; `header` is the router's one."""
+        found = self._messages.get(watch_id)
+        if found is None:
+            found = self._messages[watch_id] = watchwire.events(header, self, watch_id)
+        return found
 
 
 def encode(commits: Iterable[Commit], options: Options) -> list[Piece]:
@@ -148,48 +161,3 @@ def _pieces(last: Revision, parts: Sequence[bytes], fragment: bool) -> list[Piec
         Piece(last, kvwire.watch_events(run), fragment=number < len(runs))
         for number, run in enumerate(runs, start=1)
     ]
-
-
-class Groups:
-    """The synced watchers of one feed, indexed by what they want."""
-
-    def __init__(self) -> None:
-        self._members: dict[Options, dict[Watcher, None]] = {}
-        self._singles: dict[bytes, dict[Options, None]] = {}
-        self._ranges: dict[Options, None] = {}
-
-    def __len__(self) -> int:
-        return sum(map(len, self._members.values()))
-
-    def add(self, watcher: Watcher) -> None:
-        options = watcher.options
-        self._members.setdefault(options, {})[watcher] = None
-        if options.span.is_single():
-            self._singles.setdefault(options.span.start, {})[options] = None
-        else:
-            self._ranges[options] = None
-        watcher.synced = True
-
-    def remove(self, watcher: Watcher) -> None:
-        options = watcher.options
-        watcher.synced = False
-        members = self._members[options]
-        del members[watcher]
-        if members:
-            return
-        del self._members[options]
-        self._ranges.pop(options, None)
-        singles = self._singles.get(options.span.start)
-        if singles is not None and options.span.is_single():
-            singles.pop(options, None)
-            if not singles:
-                del self._singles[options.span.start]
-
-    def concerned(self, commits: Sequence[Commit]) -> list[tuple[Options, list[Watcher]]]:
-        """The groups that some event of `commits` may concern, and their members."""
-        found = dict(self._ranges)
-        if self._singles:
-            for commit in commits:
-                for event in commit.events:
-                    found |= self._singles.get(event.key, {})
-        return [(options, list(self._members[options])) for options in found]

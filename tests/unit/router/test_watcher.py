@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from kubebraid.base.keyspace import KeyRange, single
+from kubebraid.base.keyspace import KeyRange
 from kubebraid.base.limits import MESSAGE_BYTES_MAX, WATCH_BYTES_MAX, WATCH_EVENTS_MAX
 from kubebraid.base.record import Commit, Event
 from kubebraid.proto.etcd import kv_pb2, rpc_pb2
 from kubebraid.proto.kvwire import key_value
-from kubebraid.router.watcher import Groups, Options, Piece, Request, Watcher, encode
+from kubebraid.router.watcher import Options, Piece, Request, Watcher, encode
 
 from .fakes import Client, Shards, commit, event
 
@@ -126,64 +126,3 @@ def test_position_moves_behind_the_last_fragment_only() -> None:
     assert one.next == 5
     one.session.events(one, Piece(6, b"", False))
     assert one.next == 7
-
-
-# -- groups ----------------------------------------------------------------------------------------
-
-
-def test_watchers_that_want_the_same_share_one_group() -> None:
-    """Worked example: the payload is encoded once, whoever many apiservers watch the pods."""
-    groups = Groups()
-    one, two = watcher(), watcher()
-    groups.add(one)
-    groups.add(two)
-    ((options, members),) = groups.concerned([commit(5, b"b")])
-    assert options == ALL
-    assert set(members) == {one, two}
-    assert len(groups) == 2
-    assert one.synced
-
-
-def test_single_key_watch_is_concerned_only_by_its_key() -> None:
-    """Each uncached client watch of one object is such a one: there may be 100,000 of them."""
-    groups = Groups()
-    one, other = watcher(ALL._replace(span=single(b"b"))), watcher(ALL._replace(span=single(b"c")))
-    groups.add(one)
-    groups.add(other)
-    assert groups.concerned([commit(5, b"x")]) == []
-    ((_, members),) = groups.concerned([commit(5, b"x"), commit(6, b"b")])
-    assert members == [one]
-
-
-def test_single_key_watches_with_other_options_are_all_concerned() -> None:
-    groups = Groups()
-    plain = watcher(ALL._replace(span=single(b"b")))
-    previous = watcher(ALL._replace(span=single(b"b"), prev_kv=True))
-    groups.add(plain)
-    groups.add(previous)
-    found = groups.concerned([commit(5, b"b"), commit(6, b"b")])
-    assert {w for _, members in found for w in members} == {plain, previous}
-    groups.remove(plain)
-    ((_, members),) = groups.concerned([commit(5, b"b")])
-    assert members == [previous]
-
-
-@pytest.mark.parametrize("span", [single(b"b"), KeyRange(b"a", None)])
-def test_group_that_nobody_is_in_is_gone(span: KeyRange) -> None:
-    groups = Groups()
-    one = watcher(ALL._replace(span=span))
-    groups.add(one)
-    groups.remove(one)
-    assert not one.synced
-    assert len(groups) == 0
-    assert groups.concerned([commit(5, b"b")]) == []
-
-
-def test_leaving_members_keep_the_group_for_the_others() -> None:
-    groups = Groups()
-    one, two = watcher(), watcher()
-    groups.add(one)
-    groups.add(two)
-    groups.remove(one)
-    ((_, members),) = groups.concerned([commit(5, b"b")])
-    assert members == [two]
