@@ -148,7 +148,7 @@ class ReadCall(NamedTuple):
     """Rows of `span` at `revision`, once every need holds, and the number of keys in all.
 
     limit 0: all rows; otherwise at most limit + 1 of them, so that the asker sees `more`.
-    count_only: no rows."""
+    count_only: no rows. spliced: rows as the bytes of an answer, at most limit of them."""
 
     span: KeyRange
     revision: Revision
@@ -156,6 +156,7 @@ class ReadCall(NamedTuple):
     map_version: int
     limit: int
     count_only: bool
+    spliced: bool = False
 
 
 class PointCall(NamedTuple):
@@ -179,11 +180,16 @@ class PointReply(NamedTuple):
 
 
 class ReadChunk(NamedTuple):
-    """Part of an answer, in key order. `total`, the number of keys, counts in the last alone."""
+    """Part of an answer, in key order. `total`, the number of keys, counts in the last alone.
+
+    Of a spliced read: `body` holds `spliced` rows as field 2 of a RangeResponse, at most
+    STREAM_CHUNK_BYTES of them, or one row that is larger."""
 
     rows: Sequence[Row]
     total: int
     last: bool
+    body: bytes = b""
+    spliced: int = 0
 
 
 class ReadSink(Protocol):

@@ -15,7 +15,7 @@ Tested in tests/unit/proto/test_kvwire.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from kubebraid.base.record import Event
@@ -26,6 +26,9 @@ _SHORT: Final = [
     bytes([n]) if n < 128 else bytes([n & 127 | 128, n >> 7])  # what one or two bytes hold
     for n in range(1 << 14)
 ]
+
+_ROW_HEADS: Final[dict[int, bytes]] = {}  # tag and length of a row, by its length
+_ROW_HEADS_MAX: Final = 1 << 14
 
 
 def varint(n: int) -> bytes:
@@ -110,9 +113,34 @@ def watch_events(encoded: Iterable[bytes]) -> bytes:
     return b"".join([b"\x5a" + varint(len(item)) + item for item in encoded])
 
 
-def range_rows(raws: Iterable[bytes]) -> bytes:
+def range_rows(raws: Iterable[bytes | memoryview]) -> bytes:
     """KeyValues as the repeated field 2 of a RangeResponse."""
-    return b"".join([b"\x12" + varint(len(raw)) + raw for raw in raws])
+    # Rows are copied once: heads and rows are joined, not glued pair by pair.
+    parts: list[bytes | memoryview] = []
+    for raw in raws:
+        parts += (_ROW_HEADS.get(len(raw)) or _row_head(len(raw)), raw)
+    return b"".join(parts)
+
+
+def _row_head(size: int) -> bytes:
+    head = b"\x12" + varint(size)
+    if len(_ROW_HEADS) < _ROW_HEADS_MAX:
+        _ROW_HEADS[size] = head
+    return head
+
+
+def row_chunks(
+    raws: Sequence[bytes | memoryview], bytes_max: int
+) -> Iterator[Sequence[bytes | memoryview]]:
+    """Runs of at most `bytes_max` bytes, or one KeyValue that is larger."""
+    begin = size = 0
+    for at, raw in enumerate(raws):
+        if size and size + len(raw) > bytes_max:
+            yield raws[begin:at]
+            begin, size = at, 0
+        size += len(raw)
+    if begin < len(raws):
+        yield raws[begin:] if begin else raws
 
 
 def point_body(raw: bytes | None) -> bytes:

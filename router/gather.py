@@ -24,7 +24,7 @@ from kubebraid.base.limits import STREAM_CHUNK_BYTES
 from kubebraid.base.ports import OwnerPort, ReadCall, ReadChunk
 from kubebraid.base.record import Row
 from kubebraid.proto import ranges
-from kubebraid.proto.kvwire import blob, range_rows, range_tail
+from kubebraid.proto.kvwire import blob, range_rows, range_tail, row_chunks
 
 from .plan import Read
 
@@ -45,7 +45,10 @@ class Gather:
     def start(self) -> None:
         """Ask the next part."""
         part = self._parts.pop(0)
-        beyond = bool(self._limit) and self._taken > self._limit
+        plain = self._op.plain()
+        # The rows of a plain read are cut by their owners; others are asked for one more.
+        enough = self._limit if plain else self._limit + 1
+        beyond = bool(self._limit) and self._taken >= enough
         left = max(self._limit - self._taken, 1) if self._limit else 0
         call = ReadCall(
             part.span,
@@ -54,6 +57,7 @@ class Gather:
             self._read.map_version,
             left,
             self._op.count_only or beyond,
+            plain and not beyond,
         )
         self._owners[part.shard].read(call, self)
 
@@ -64,8 +68,8 @@ class Gather:
         if isinstance(part, RequestRefused):
             self._refuse(part)
             return False
-        self._taken += len(part.rows)
-        wanted = self._rows(part.rows)
+        self._taken += len(part.rows) + part.spliced
+        wanted = self._spliced(part.body) if part.body else self._rows(part.rows)
         if part.last and wanted:
             self._count += part.total
             if self._parts:
@@ -77,6 +81,14 @@ class Gather:
     def _rows(self, rows: Sequence[Row]) -> bool:
         raise NotImplementedError
 
+    def _spliced(self, body: bytes) -> bool:
+        """Rows that are bytes of the answer already."""
+        raise NotImplementedError
+
+    def _more(self) -> bool:
+        """Whether rows lie beyond the limit."""
+        return 0 < self._limit < (self._count if self._op.plain() else self._taken)
+
     def _finish(self) -> None:
         raise NotImplementedError
 
@@ -85,26 +97,35 @@ class Gather:
 
 
 class UnaryGather(Gather):
-    """Collects everything, then answers once with the body of a RangeResponse."""
+    """Collects everything, then answers once with the body of a RangeResponse, in parts."""
 
     def __init__(
         self,
         owners: Mapping[str, OwnerPort],
         read: Read,
-        respond: Callable[[bytes], None],
+        respond: Callable[[Sequence[bytes]], None],
         fail: Callable[[RequestRefused], None],
     ) -> None:
         super().__init__(owners, read)
         self._respond = respond
         self._fail = fail
         self._collected: list[Row] = []
+        self._bodies: list[bytes] = []
 
     def _rows(self, rows: Sequence[Row]) -> bool:
         self._collected += rows
         return True
 
+    def _spliced(self, body: bytes) -> bool:
+        self._bodies.append(body)
+        return True
+
     def _finish(self) -> None:
-        self._respond(ranges.body(self._op, self._collected, self._count))
+        if self._op.plain():
+            assert not self._collected, "a plain read is spliced by its owner"
+            self._respond([*self._bodies, range_tail(self._more(), self._count)])
+        else:
+            self._respond([ranges.body(self._op, self._collected, self._count)])
 
     def _refuse(self, refused: RequestRefused) -> None:
         self._fail(refused)
@@ -151,25 +172,15 @@ class StreamGather(Gather):
         raws = [row.raw for row in rows]
         if self._op.keys_only:
             raws = [ranges.stripped(self._op, raw) for raw in raws]
-        return all(self._sink.send(blob(1, range_rows(chunk))) for chunk in _chunks(raws))
+        chunks = row_chunks(raws, STREAM_CHUNK_BYTES)
+        return all(self._sink.send(blob(1, range_rows(chunk))) for chunk in chunks)
+
+    def _spliced(self, body: bytes) -> bool:
+        return self._sink.send(blob(1, body))
 
     def _finish(self) -> None:
-        more = bool(self._limit) and self._taken > self._limit
-        self._sink.send(blob(1, self._header + range_tail(more, self._count)))
+        self._sink.send(blob(1, self._header + range_tail(self._more(), self._count)))
         self._sink.end()
 
     def _refuse(self, refused: RequestRefused) -> None:
         self._sink.fail(refused)
-
-
-def _chunks(raws: Sequence[bytes]) -> list[list[bytes]]:
-    """Runs of rows of at most STREAM_CHUNK_BYTES, or one row that is larger."""
-    chunks: list[list[bytes]] = []
-    size = STREAM_CHUNK_BYTES
-    for raw in raws:
-        if size + len(raw) > STREAM_CHUNK_BYTES:
-            chunks.append([])
-            size = 0
-        chunks[-1].append(raw)
-        size += len(raw)
-    return chunks

@@ -164,7 +164,7 @@ class KvService:
             UnaryGather(
                 self._context.owners,
                 self._plan(op, op.span, sample),
-                lambda body: caller.respond(sample.revision, body),
+                lambda body: caller.respond(sample.revision, *body),
                 caller.fail,
             ).start()
 

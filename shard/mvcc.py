@@ -68,14 +68,15 @@ def _from_history(reader: Reader, key: bytes, revision: Revision) -> Row | None:
 
 
 def pages(
-    reader: Reader, start: bytes, end: bytes, size: int = SCAN_SLICE_ROWS
+    reader: Reader, start: bytes, end: bytes, size: int = SCAN_SLICE_ROWS, first: int = 0
 ) -> Iterator[list[tuple[bytes, bytes]]]:
     """The stored pairs of [start, end) in pages; the last page may be short or absent.
 
     Pages begin small and grow to `size` rows as long as they hold few bytes: what a page will hold
-    is not known before it was read.
+    is not known before it was read. `first`: so many pairs are wanted first, so that no page reads
+    on beyond them; 0: all are.
     """
-    rows = min(size, SCAN_FIRST_ROWS)
+    rows = min(size, SCAN_FIRST_ROWS, first or size)
     while start < end:
         page = reader.scan(start, end, rows)
         if page:
@@ -84,13 +85,21 @@ def pages(
             return
         start = page[-1][0] + b"\x00"
         weight = sum([len(key) + len(value) for key, value in page])
-        rows = max(1, min(size, rows * 4, rows * SCAN_SLICE_BYTES // max(weight, 1)))
+        first = max(first - rows, 0)
+        fitting = rows * SCAN_SLICE_BYTES // max(weight, 1)
+        rows = max(1, min(size, rows * 4, fitting, first or size))
 
 
-def rows_newest(reader: Reader, span: KeyRange) -> Iterator[list[Row]]:
+def rows_newest(reader: Reader, span: KeyRange, first: int = 0) -> Iterator[list[Row]]:
     """Live rows in key order, a slice at a time."""
-    for page in pages(reader, *keycodec.newest_bounds(span)):
+    for page in pages(reader, *keycodec.newest_bounds(span), first=first):
         yield [keycodec.unpack_row(value) for _, value in page]
+
+
+def raws_newest(reader: Reader, span: KeyRange, first: int = 0) -> Iterator[list[memoryview]]:
+    """As `rows_newest`, but their serialized KeyValues alone, which are not copied."""
+    for page in pages(reader, *keycodec.newest_bounds(span), first=first):
+        yield [keycodec.raw_of(value) for _, value in page]
 
 
 def rows_at(reader: Reader, span: KeyRange, revision: Revision) -> Iterator[list[Row]]:

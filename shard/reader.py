@@ -28,14 +28,19 @@ from typing import Protocol
 from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
 from kubebraid.base.keyspace import KeyRange, single
-from kubebraid.base.limits import PAGE_READS_MAX, READ_SLICES_PER_TURN, READ_WAIT_MS_MAX
+from kubebraid.base.limits import (
+    PAGE_READS_MAX,
+    READ_SLICES_PER_TURN,
+    READ_WAIT_MS_MAX,
+    STREAM_CHUNK_BYTES,
+)
 from kubebraid.base.ports import PointCall, PointReply, ReadCall, ReadChunk, ReadSink
 from kubebraid.base.record import Row
 from kubebraid.base.revision import Revision, TabletId
 from kubebraid.base.seams import Clock
-from kubebraid.proto.kvwire import key_of
+from kubebraid.proto.kvwire import key_of, range_rows, row_chunks
 
-from . import mvcc
+from . import keycodec, mvcc
 from .ownership import Ownership
 from .settle import refusal
 from .storage.engine import Engine, EngineError, Snapshot
@@ -127,11 +132,15 @@ class Reader:
         return self._parked[0][0] if self._parked else None
 
     def run(
-        self, job: Callable[[Snapshot], Job], refused: Callable[[RequestRefused], object]
+        self,
+        job: Callable[[Snapshot], Job],
+        refused: Callable[[RequestRefused], object],
+        bounds: tuple[bytes, bytes] = (b"", b""),
     ) -> None:
-        """Let a piece of long work on a snapshot take its slices among the reads."""
+        """Let a piece of long work on a snapshot take its slices among the reads. `bounds`: what it
+        will scan from end to end, if it will."""
         try:
-            snapshot = self._engine.snapshot()
+            snapshot = self._engine.snapshot(*bounds)
         except EngineError as error:
             refused(refusal(error))
         else:
@@ -170,7 +179,8 @@ class Reader:
             sink.take(ReadChunk(rows, int(row is not None), True))
             return
         fresh = call.revision >= self._owned.committed_revision
-        self.run(lambda view: _Job(call, view, fresh, self._totals, sink), sink.take)
+        bounds = (b"", b"") if call.count_only else keycodec.newest_bounds(call.span)
+        self.run(lambda view: _Job(call, view, fresh, self._totals, sink), sink.take, bounds)
 
 
 def satisfied(
@@ -199,6 +209,10 @@ class PointSink:
         return False
 
 
+def _raws(rows: Sequence[Row]) -> list[bytes]:
+    return [row.raw for row in rows]
+
+
 class _Job:
     """One range read in progress, on its own snapshot."""
 
@@ -214,11 +228,20 @@ class _Job:
         self._snapshot = snapshot
         self._totals = totals
         self._sink = sink
+        self._work = self._begin(fresh)
+
+    def _begin(self, fresh: bool) -> Iterator[ReadChunk | None]:
+        call, view = self._call, self._snapshot
+        first = call.limit + 1 if call.limit else 0
+        if call.spliced and fresh:
+            return self._spliced(mvcc.raws_newest(view, call.span, first))
         if fresh:
-            slices = mvcc.rows_newest(snapshot, call.span)
+            rows = mvcc.rows_newest(view, call.span, first)
         else:
-            slices = mvcc.rows_at(snapshot, call.span, call.revision)
-        self._work = self._count(slices) if call.count_only else self._rows(slices)
+            rows = mvcc.rows_at(view, call.span, call.revision)
+        if call.count_only:
+            return self._count(rows)
+        return self._spliced(map(_raws, rows)) if call.spliced else self._rows(rows)
 
     def ready(self) -> bool:
         return self._sink.ready()
@@ -258,6 +281,32 @@ class _Job:
             shown = rows[-1] if rows else shown
             yield ReadChunk(rows, 0, False) if rows else None
         yield ReadChunk([], taken, True)
+
+    def _spliced(
+        self, slices: Iterator[Sequence[bytes | memoryview]]
+    ) -> Iterator[ReadChunk | None]:
+        """As `_rows`, as bytes of an answer, up to the limit."""
+        limit = self._call.limit
+        taken = 0
+        shown: bytes | memoryview | None = None
+        for raws in slices:
+            left = limit - taken
+            over = bool(limit) and len(raws) > left
+            page = raws[:left] if over else raws
+            shown = page[-1] if page else shown
+            for chunk in row_chunks(page, STREAM_CHUNK_BYTES):
+                yield ReadChunk((), 0, False, range_rows(chunk), len(chunk))
+            if over:
+                total = yield from self._totals.total(self._call, slices, taken + len(raws))
+                if shown is not None:
+                    rest = KeyRange(key_of(bytes(shown)) + b"\x00", self._call.span.end)
+                    self._totals.remember(rest, self._call.revision, total - limit)
+                yield ReadChunk((), total, True)
+                return
+            taken += len(raws)
+            if not raws:
+                yield None
+        yield ReadChunk((), taken, True)
 
     def _count(self, slices: Iterator[list[Row]]) -> Iterator[ReadChunk | None]:
         total = yield from self._totals.total(self._call, slices, 0)

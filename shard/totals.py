@@ -21,7 +21,6 @@ from collections.abc import Generator, Iterator, Sequence
 from kubebraid.base.keyspace import KeyRange
 from kubebraid.base.limits import COUNT_CACHE_ENTRIES, COUNT_LOG_REVISIONS_MAX, LOG_SLICE_REVISIONS
 from kubebraid.base.ports import ReadCall
-from kubebraid.base.record import Row
 from kubebraid.base.revision import Revision
 
 from . import keycodec
@@ -63,7 +62,7 @@ class Totals:
         """What a page leaves uncounted: where the next page of its listing begins."""
         self._cache.put(span, revision, count)
 
-    def total(self, call: ReadCall, rest: Iterator[Sequence[Row]], seen: int) -> Counting:
+    def total(self, call: ReadCall, rest: Iterator[Sequence[object]], seen: int) -> Counting:
         """The keys of `call.span` at `call.revision`; `seen` were read, `rest` are the others."""
         total = self._cache.get(call.span, call.revision)
         if total is None and self._near(call):

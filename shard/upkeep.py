@@ -16,6 +16,7 @@ Tested in tests/unit/shard/test_owner.py.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from kubebraid.base.limits import TEND_MS, UPKEEP_RETRY_MS
@@ -41,11 +42,11 @@ class Upkeep:
         seams: ShardSeams,
     ) -> None:
         self._engine = engine
-        self._compactor = compactor
-        self._counts = counts
         self._settler = settler
         self._seams = seams
-        self._retry_at_ms = 0  # 0: nothing has failed
+        # Each kind of work with the time of its next try (0: it has not failed): a row that one
+        # cannot read must not hold up the other.
+        self._due_ms: dict[Callable[[], bool], int] = {counts.turn: 0, compactor.turn: 0}
         self._tend_at_ms = 0
 
     def turn(self, now_ms: int) -> bool:
@@ -53,23 +54,26 @@ class Upkeep:
         if now_ms >= self._tend_at_ms:
             self._tend_at_ms = now_ms + TEND_MS
             self._tend()
-        if now_ms < self._retry_at_ms:
-            return False
-        self._retry_at_ms = 0
         more = False
+        for work, due_ms in self._due_ms.items():
+            if now_ms >= due_ms:
+                more = self._slice(work, now_ms) or more
+        return more
+
+    def _slice(self, work: Callable[[], bool], now_ms: int) -> bool:
+        self._due_ms[work] = 0
         try:
-            more = self._counts.turn()
-            return self._compactor.turn() or more
+            return work()
         except SliceUnwritten as failed:
             self._mend(failed.error)
         except EngineError as error:
             _LOG.error("background work met an unreadable row", extra={"error": str(error)})
-        self._retry_at_ms = now_ms + UPKEEP_RETRY_MS
+        self._due_ms[work] = now_ms + UPKEEP_RETRY_MS
         return False
 
     def next_deadline_ms(self) -> int | None:
         """When a failed slice is tried again."""
-        return self._retry_at_ms or None
+        return min(filter(None, self._due_ms.values()), default=None)
 
     def _tend(self) -> None:
         if self._seams.space.short():

@@ -127,7 +127,9 @@ class Engine(Reader, Protocol):
         An empty batch is refused by an assertion.
         """
 
-    def snapshot(self) -> Snapshot: ...
+    def snapshot(self, start: bytes = b"", end: bytes = b"") -> Snapshot:
+        """The present state, fixed. [start, end), if not empty, is what will be scanned from its
+        start to its end, each scan going on where the last one ended: such scans cost less."""
 
     def reopen(self) -> None:
         """Close and open again, after a failed write: then what is read is what is durable, and

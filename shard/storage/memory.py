@@ -149,13 +149,18 @@ class MemoryEngine(_MemoryReader):
                 self._durable.apply(self._unsynced)
                 self._unsynced.clear()
 
-    def snapshot(self) -> MemorySnapshot:
+    def snapshot(self, start: bytes = b"", end: bytes = b"") -> MemorySnapshot:
         self._snapshots = [taken for taken in self._snapshots if taken._table is not None]
         self._snapshots.append(MemorySnapshot(self._open_table()))
         return self._snapshots[-1]
 
     def reopen(self) -> None:
-        self._open_table()  # no write of ours fails, so there is nothing to find out
+        # No write of ours fails, so there is nothing to find out; but what is read from now on is
+        # believed, so it has to be durable.
+        self._open_table()
+        if self._durable is not None:
+            self._durable.apply(self._unsynced)
+            self._unsynced.clear()
         for taken in self._snapshots:
             taken.close()
 

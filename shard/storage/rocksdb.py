@@ -62,6 +62,7 @@ _KINDS: Final[tuple[tuple[str, type[EngineError]], ...]] = (
     ("IO error: No space left on device", EngineFull),
     ("IO error: lock hold by current process", EngineLocked),
     ("IO error: While lock file", EngineLocked),
+    ("IO error: No such file or directory", EngineCorrupt),  # a file of its own, never a new one
     ("Corruption:", EngineCorrupt),
 )
 _QUOTA_SUFFIX: Final = "Disk quota exceeded"
@@ -78,7 +79,7 @@ def classify(error: Exception) -> EngineError:
     """
     if isinstance(error, EngineError):
         return error
-    text = str(error)
+    text = " ".join(str(error).split())  # some are told in two lines
     if isinstance(error, rocksdict.DbClosedError):
         return EngineClosed(text)
     for prefix, kind in _KINDS:
@@ -176,12 +177,38 @@ def _key_slices(db: Rdict, start: bytes, end: bytes, limit: int) -> Iterator[lis
             break
 
 
+class _Ahead:
+    """A fast iterator over one range, from end to end, on the state of its making."""
+
+    def __init__(self, db: Rdict, start: bytes, end: bytes) -> None:
+        self._items = db.items(from_key=start, read_opt=_read_below(end))
+        self._next: bytes | None = start
+        self._end = end
+
+    def follows(self, start: bytes, end: bytes) -> bool:
+        """Whether a scan of [start, end) goes on where the last one ended."""
+        return start == self._next and end == self._end
+
+    def take(self, limit: int, cursor: RdictIter) -> list[Row]:
+        """The next rows; `cursor`, of the same state, verifies the end."""
+        assert self._next is not None, "the range is over"
+        rows = cast("list[Row]", list(islice(self._items, limit)))
+        after = rows[-1][0] + b"\0" if rows else self._next
+        self._next = after if len(rows) == limit else None
+        if len(rows) < limit and _walk(cursor, after, self._end, 1, reverse=False):
+            raise EngineError(f"a scan ended before its end, behind {after!r}")
+        return rows
+
+
 class RocksSnapshot:
     """A fixed state; holds memory and files of the engine until closed."""
 
-    def __init__(self, engine: RocksEngine, view: rocksdict.Snapshot, cursor: RdictIter) -> None:
+    def __init__(
+        self, engine: RocksEngine, view: rocksdict.Snapshot, cursor: RdictIter, ahead: _Ahead | None
+    ) -> None:
         self._engine = engine
         self._parts: tuple[rocksdict.Snapshot, RdictIter] | None = (view, cursor)
+        self._ahead = ahead
 
     def _open_parts(self) -> tuple[rocksdict.Snapshot, RdictIter]:
         if self._parts is None:
@@ -203,6 +230,8 @@ class RocksSnapshot:
     def scan(self, start: bytes, end: bytes, limit: int, *, reverse: bool = False) -> list[Row]:
         assert limit >= 1, limit
         _, cursor = self._open_parts()
+        if self._ahead is not None and self._ahead.follows(start, end) and not reverse:
+            return self._ahead.take(limit, cursor)
         return _walk(cursor, start, end, limit, reverse) if start < end else []
 
     @_classified
@@ -215,7 +244,7 @@ class RocksSnapshot:
         return len(self.keys(start, end, limit))
 
     def close(self) -> None:
-        self._parts = None
+        self._parts = self._ahead = None
         self._engine._snapshots.discard(self)
 
 
@@ -316,11 +345,12 @@ class RocksEngine:
         self._tombstones += deleted
 
     @_classified
-    def snapshot(self) -> RocksSnapshot:
+    def snapshot(self, start: bytes = b"", end: bytes = b"") -> RocksSnapshot:
         with self._changing:
             db = self._open_db()
-            # No write can come between the two: there is one thread. So they read one state.
-            taken = RocksSnapshot(self, db.snapshot(), db.iter())
+            # No write can come between them: there is one thread. So they read one state.
+            ahead = _Ahead(db, start, end) if start < end else None
+            taken = RocksSnapshot(self, db.snapshot(), db.iter(), ahead)
             self._snapshots.add(taken)
         return taken
 

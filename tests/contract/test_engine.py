@@ -238,6 +238,28 @@ def test_snapshot_does_not_see_later_writes(engine: Engine) -> None:
     before.close()
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 9])
+def test_snapshot_for_a_walk_from_end_to_end_reads_what_any_snapshot_reads(
+    engine: Engine, size: int
+) -> None:
+    """The walk in slices, whatever is written meanwhile, and scans elsewhere in between."""
+    engine.write(rows_batch(5, b"old"), sync=True)
+    walk = engine.snapshot(b"k", b"l")
+    engine.write(Batch().put(b"k0000025", b"new").delete_range(b"k000003", b"k000005"), sync=True)
+    found: list[tuple[bytes, bytes]] = []
+    at = b"k"
+    while page := walk.scan(at, b"l", size):
+        found += page
+        at = page[-1][0] + b"\0"
+        assert walk.scan(b"k000003", b"k000004", 9) == [(b"k000003", b"old")]
+        assert walk.scan(b"k000001", b"l", 1) == [(b"k000001", b"old")]
+    assert found == [(b"k%06d" % number, b"old") for number in range(5)]
+    assert walk.scan(b"k", b"l", 9) == found, "again from the beginning"
+    assert walk.scan(b"k", b"l", 9, reverse=True) == found[::-1]
+    walk.close()
+    assert_refuses_reads(walk)
+
+
 def test_two_snapshots_keep_their_own_states_when_one_is_closed(engine: Engine) -> None:
     engine.write(Batch().put(b"a", b"1"), sync=True)
     first = engine.snapshot()

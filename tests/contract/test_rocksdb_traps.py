@@ -192,6 +192,7 @@ def test_damaged_table_is_an_error_of_every_read_and_never_a_short_list(
         lambda: damaged.scan(b"", LAST, ROWS, reverse=True),
         lambda: damaged.count(b"", LAST, ROWS),
         lambda: snapshot.scan(b"", LAST, ROWS),
+        lambda: damaged.snapshot(b"", LAST).scan(b"", LAST, ROWS),
         lambda: snapshot.scan(b"", LAST, ROWS, reverse=True),
         lambda: snapshot.count(b"", LAST, ROWS),
         lambda: [damaged.get(b"k%06d" % number) for number in range(ROWS)],

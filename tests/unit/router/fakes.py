@@ -44,7 +44,7 @@ from kubebraid.base.ports import (
 from kubebraid.base.record import Commit, Event, Row
 from kubebraid.base.tabletmap import Tablet, TabletMap
 from kubebraid.proto.etcd import rpc_pb2
-from kubebraid.proto.kvwire import Header, key_of, key_value, tombstone
+from kubebraid.proto.kvwire import Header, key_of, key_value, range_rows, tombstone
 from kubebraid.proto.server import METHOD_BY_PATH, METHODS, EdgeEvent, Kind, Shape
 from kubebraid.router.context import Context
 from kubebraid.router.core import Router
@@ -56,6 +56,7 @@ from tests.world import FakeClock, FakeEdge, FakeRandom, RpcError
 
 HEADER: Final = Header(11, 12, 13)
 LEFT, RIGHT = "left", "right"
+PACKAGES: Final = {"Health": "grpc.health.v1", "Lock": "v3lockpb", "Election": "v3electionpb"}
 MAP: Final = TabletMap(
     1,
     (
@@ -216,6 +217,8 @@ class HeldOwner:
         """The oldest read, in so many parts. Answers whether it was wanted to its end."""
         call, sink = self._reads.popleft()
         rows = [r for r in self.rows if call.span.contains(key_of(r.raw))]
+        if call.spliced:
+            return self._answer_spliced(call, sink, rows, parts)
         shown = [] if call.count_only else rows[: call.limit + 1 if call.limit else None]
         size = max(1, -(-len(shown) // parts))
         slices = [shown[at : at + size] for at in range(0, len(shown), size)] or [[]]
@@ -223,6 +226,15 @@ class HeldOwner:
             if not sink.take(ReadChunk(piece, 0, False)):
                 return False
         return sink.take(ReadChunk(slices[-1], len(rows), True))
+
+    def _answer_spliced(self, call: ReadCall, sink: ReadSink, rows: list[Row], parts: int) -> bool:
+        raws = [row.raw for row in rows[: call.limit or None]]
+        size = max(1, -(-len(raws) // parts))
+        for at in range(0, len(raws), size):
+            piece = raws[at : at + size]
+            if not sink.take(ReadChunk((), 0, False, range_rows(piece), len(piece))):
+                return False
+        return sink.take(ReadChunk((), len(rows), True))
 
     def refuse_read(self, refused: RequestRefused) -> None:
         _, sink = self._reads.popleft()
@@ -479,7 +491,7 @@ class Calls:
     ) -> EdgeEvent:
         """An event of a call that there is."""
         raw = payload if isinstance(payload, bytes) else payload.SerializeToString()
-        package = "grpc.health.v1" if path.startswith("Health/") else "etcdserverpb"
+        package = PACKAGES.get(path.partition("/")[0], "etcdserverpb")
         return EdgeEvent(kind, call_id, METHOD_BY_PATH[f"/{package}.{path}"], raw)
 
     def deliver(self, *events: EdgeEvent) -> None:

@@ -42,7 +42,10 @@ class Asked:
 
     def unary(self, op: RangeOp) -> Asked:
         UnaryGather(
-            self.shards.owners, self.read(op), self.bodies.append, self.refused.append
+            self.shards.owners,
+            self.read(op),
+            lambda parts: self.bodies.append(b"".join(parts)),
+            self.refused.append,
         ).start()
         return self
 
@@ -215,7 +218,7 @@ def test_stream_chunks_are_bounded_but_a_large_row_travels_alone() -> None:
         Row(2, 2, 1, 0, key_value(b"a%d" % n, 2, 2, 1, b"v" * size, 0))
         for n, size in enumerate(sizes)
     ]
-    asked = stand(rows).stream(range_op())
+    asked = stand(rows).stream(range_op()._replace(keys_only=False, target=SortTarget.VALUE))
     assert [len(chunk.kvs) for chunk in asked.chunks] == [2, 1, 1, 1, 0]
     assert len(merged(asked.chunks).kvs) == 5
 

@@ -250,7 +250,7 @@ class BreakableEngine(_FaultyReads, MemoryEngine):
             self._stuck = True
             raise fault[0]
 
-    def snapshot(self) -> MemorySnapshot:
+    def snapshot(self, start: bytes = b"", end: bytes = b"") -> MemorySnapshot:
         self._snapshots.append(_BreakableSnapshot(self._open_table(), self.faults))
         return self._snapshots[-1]
 
@@ -318,6 +318,7 @@ class Sink:
 
     def __init__(self, patience: int = 1_000_000) -> None:
         self.rows: list[Row] = []
+        self.chunks: list[list[bytes]] = []  # the rows of spliced parts
         self.total: int | None = None
         self.refused: RequestRefused | None = None
         self.parts = 0
@@ -335,6 +336,10 @@ class Sink:
             self.refused = part
             return False
         self.rows += part.rows
+        if part.body:
+            body = rpc_pb2.RangeResponse.FromString(part.body)
+            assert len(body.kvs) == part.spliced, "a part tells how many rows it holds"
+            self.chunks.append([kv.SerializeToString() for kv in body.kvs])
         if part.last:
             self.total = part.total
         return self.parts < self._patience

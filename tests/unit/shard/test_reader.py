@@ -13,8 +13,10 @@ from kubebraid.base.limits import (
     READ_WAIT_MS_MAX,
     SCAN_FIRST_ROWS,
     SCAN_SLICE_ROWS,
+    STREAM_CHUNK_BYTES,
 )
 from kubebraid.base.ports import PointCall, PointReply, ReadCall
+from kubebraid.proto.kvwire import key_of
 from kubebraid.shard import keycodec
 from kubebraid.shard.counts import KeyCounts
 from kubebraid.shard.reader import Reader, satisfied
@@ -230,6 +232,35 @@ def test_limit_at_a_border_of_slices_gives_one_row_more_and_the_whole_count(limi
     assert sink.total == 1_100
     rest = KeyRange(sink.keys[limit - 1] + b"\x00", b"/a0")
     assert stand.read(read_call(rest, 1_101, limit=1)).total == 1_100 - limit
+
+
+@pytest.mark.parametrize("behind", [0, 3], ids=["newest", "old"])
+@pytest.mark.parametrize("limit", [0, 1, 4, 64, 65, 511, 512, 513, 1_099, 1_100, 1_101])
+def test_spliced_read_holds_the_rows_within_the_limit_and_counts_all(
+    limit: int, behind: int
+) -> None:
+    """The bytes of an answer, cut by the owner; what the next page needs is remembered."""
+    stand = filled(1_100)
+    for _ in range(behind):
+        stand.write(put_call(b"/a/0000"), put_call(b"/a/9999"))
+    rows = stand.read(read_call(ALL_A, 1_101))
+    sink = stand.read(read_call(ALL_A, 1_101, limit=limit)._replace(spliced=True))
+    shown = [raw for chunk in sink.chunks for raw in chunk]
+    assert shown == [row.raw for row in rows.rows][: limit or None]
+    assert (sink.rows, sink.total) == ([], 1_100)
+    if 0 < limit < 1_100:
+        rest = KeyRange(key_of(shown[-1]) + b"\x00", b"/a0")
+        assert stand.read(read_call(rest, 1_101, limit=1)).total == 1_100 - limit
+
+
+def test_spliced_parts_are_bounded_but_a_large_row_travels_alone() -> None:
+    stand = Stand()
+    half = STREAM_CHUNK_BYTES // 2
+    sizes = [half, half - 200, half, STREAM_CHUNK_BYTES + 1, 1]
+    for number, size in enumerate(sizes):
+        stand.write(put_call(b"/a/%d" % number, b"v" * size))
+    sink = stand.read(read_call(ALL_A, 6)._replace(spliced=True))
+    assert [len(chunk) for chunk in sink.chunks] == [2, 1, 1, 1]
 
 
 @pytest.mark.parametrize("limit", [5, 6, 1_000, 0])
