@@ -6,9 +6,9 @@ is not: a repair, nor the engine's own checksums (reading every row verifies tho
 Invariants checked, with R the fence of the row's tablet and F the compaction floor:
 - an n or h row decodes, names its own key, 1 <= version, create <= mod <= R, and its bytes are
   those of its header;
-- the rows of one key descend in revision, the n row above them all;
-- a row written above F is named by the log row of its revision, and what the log names above F is
-  there;
+- no older version of a key is newer than its n row;
+- what was written or deleted above F is named by the log row of its revision, and what the log
+  names above F is there, as is the version that it says was replaced;
 - a key with a lease is attached to it, the lease exists, and no attachment names another key.
 
 Worked example: a store whose n row of /a has mod 9, while the log row of 9 names only /b: "the row
@@ -19,9 +19,12 @@ Tested in tests/unit/shard/test_audit.py.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
+
+from google.protobuf.message import DecodeError
 
 from kubebraid.base.keyspace import EVERYTHING
 from kubebraid.base.record import Row
@@ -31,8 +34,12 @@ from kubebraid.proto.kvwire import key_of, key_value, value_of
 
 from . import fencing, keycodec, mvcc
 from .fencing import FenceDamaged
+from .keycodec import LogChange
 from .storage.engine import Reader
 
+_UNREADABLE: Final = (AssertionError, IndexError, ValueError, struct.error)
+_HISTORY_KEY_BYTES_MIN: Final = len(keycodec.history(b"", 0))
+_NOW: Final[Revision] = (1 << 63) - 1
 FINDINGS_MAX: Final = 20  # told in full; the others are counted
 
 
@@ -96,7 +103,10 @@ class Audit:
             for stored, value in page:
                 self.report.keys += 1
                 row = self._row(stored[1:], value)
-                if row is None or not row.lease:
+                if row is None:
+                    continue
+                self._newer_than_history(stored[1:], row)
+                if not row.lease:
                     continue
                 if self._reader.get(keycodec.attachment(row.lease, stored[1:])) is None:
                     self.report.find(f"{stored[1:]!r} is not attached to its lease {row.lease:x}")
@@ -108,14 +118,23 @@ class Audit:
         for page in self._pages(*keycodec.history_bounds(EVERYTHING)):
             for stored, value in page:
                 self.report.versions += 1
+                if len(stored) < _HISTORY_KEY_BYTES_MIN or stored[-14:-12] != b"\x00\x01":
+                    self.report.find(f"{stored!r} is no name of an older version")
+                    continue
                 key, revision = keycodec.split_history(stored)
                 if not value:
-                    self._in_bounds(key, revision)
+                    self._known(key, revision)
                     continue
                 row = self._row(key, value)
                 if row is not None and row.mod != revision:
                     self.report.find(f"the version of {key!r} at {revision} says {row.mod}")
             yield
+
+    def _newer_than_history(self, key: bytes, row: Row) -> None:
+        found = self._reader.scan(keycodec.history_prefix(key), keycodec.history_end(key), 1)
+        # What a transaction replaced itself has its revision; see keycodec.py.
+        if found and keycodec.split_history(found[0][0])[1] > row.mod:
+            self.report.find(f"an older version of {key!r} is newer than its row at {row.mod}")
 
     def _row(self, key: bytes, value: bytes) -> Row | None:
         """A decoded row whose own rules hold."""
@@ -127,29 +146,26 @@ class Audit:
         try:
             again = key_value(key, row.create, row.mod, row.version, value_of(row.raw), row.lease)
             same = key_of(row.raw) == key and again == row.raw
-        except (AssertionError, IndexError, ValueError):
+        except (*_UNREADABLE, DecodeError):
             same = False
         if not same:
             self.report.find(f"{named} does not hold what its header says")
             return None
         if not (row.version >= 1 and row.create <= row.mod):
             self.report.find(f"{named} has version {row.version} and was created at {row.create}")
-        if self._in_bounds(key, row.mod) and row.mod > self.report.floor:
-            self._logged(key, row.mod)
+        self._known(key, row.mod)
         return row
 
-    def _in_bounds(self, key: bytes, revision: Revision) -> bool:
+    def _known(self, key: bytes, revision: Revision) -> None:
+        """The fence has reached the revision, and the log names the key there."""
         tablet = self._tablets.tablet_of(key)
         last = self._last.get(tablet.id, self.report.revision)
         if revision > last:
             self.report.find(f"{key!r} was written at {revision}, its tablet's fence says {last}")
-        return revision <= last
-
-    def _logged(self, key: bytes, revision: Revision) -> None:
-        tablet = self._tablets.tablet_of(key).id
-        raw = self._reader.get(keycodec.log(tablet, revision))
-        if raw is None or all(change.key != key for change in keycodec.unpack_changes(raw)):
-            self.report.find(f"the row of {key!r} at {revision} is not in the log")
+        elif revision > self.report.floor:
+            changes = _changes(self._reader.get(keycodec.log(tablet.id, revision)))
+            if all(change.key != key for change in changes or ()):
+                self.report.find(f"the row of {key!r} at {revision} is not in the log")
 
     def _log(self, tablet: TabletId) -> Iterator[None]:
         start, end = keycodec.log(tablet, 0), keycodec.log(tablet + 1, 0)
@@ -166,13 +182,19 @@ class Audit:
             )
         if revision <= self.report.floor:
             return  # what it names may be removed already
-        last = {change.key: change for change in keycodec.unpack_changes(value)}
-        for key, change in last.items():
+        changes = _changes(value)
+        if not changes:
+            self.report.find(f"the log of tablet {tablet} cannot be read at {revision}")
+            return
+        for key, change in {change.key: change for change in changes}.items():
             if self._tablets.tablet_of(key).id != tablet:
                 self.report.find(f"the log of tablet {tablet} names {key!r}, which is another's")
-            found = mvcc.at(self._reader, key, revision)
+            found = self._at(key, revision)
             if (found is None) is not change.deleted or (found and found.mod != revision):
                 self.report.find(f"the log names {key!r} at {revision}, and no such row is there")
+            prior = self._at(key, revision - 1)
+            if change.before != (prior.mod if prior else 0):
+                self.report.find(f"the log has another version of {key!r} before {revision}")
 
     def _attachments(self) -> Iterator[None]:
         start, end = keycodec.LEASES
@@ -182,7 +204,22 @@ class Audit:
         for page in self._pages(*keycodec.ATTACHMENTS):
             for stored, _ in page:
                 key = keycodec.attached_key(stored)
-                row = mvcc.newest(self._reader, key)
+                row = self._at(key, _NOW)
                 if row is None or row.lease != keycodec.lease_id(stored):
                     self.report.find(f"a lease holds {key!r}, and the key does not say so")
             yield
+
+    def _at(self, key: bytes, revision: Revision) -> Row | None:
+        """What the revision sees of a key; None also where that row is no row, which was found."""
+        try:
+            return mvcc.at(self._reader, key, revision)
+        except _UNREADABLE:
+            return None
+
+
+def _changes(value: bytes | None) -> list[LogChange] | None:
+    """None where the log row is missing or no log row."""
+    try:
+        return None if value is None else keycodec.unpack_changes(value)
+    except _UNREADABLE:
+        return None

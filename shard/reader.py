@@ -175,8 +175,7 @@ class Reader:
             except EngineError as error:
                 sink.take(refusal(error))
                 return
-            rows = [] if row is None or call.count_only else [row]
-            sink.take(ReadChunk(rows, int(row is not None), True))
+            sink.take(_single(call, row))
             return
         fresh = call.revision >= self._owned.committed_revision
         bounds = (b"", b"") if call.count_only else keycodec.newest_bounds(call.span)
@@ -207,6 +206,15 @@ class PointSink:
             assert part.last, "one key is one part"
             self._done(PointReply(self._tag, part.rows[0] if part.rows else None, None))
         return False
+
+
+def _single(call: ReadCall, row: Row | None) -> ReadChunk:
+    """The whole answer to a read of one key."""
+    if row is None or call.count_only:
+        return ReadChunk((), int(row is not None), True)
+    if call.spliced:
+        return ReadChunk((), 1, True, range_rows([row.raw]), 1)
+    return ReadChunk([row], 1, True)
 
 
 def _raws(rows: Sequence[Row]) -> list[bytes]:

@@ -1,9 +1,12 @@
-"""A short name of how far a store was written, to be compared after a stop.
+"""Short names of how far a store was written, to be compared at the next start.
 
-What it is: a digest of the fence rows and the coordinator's cell: every commit changes one of them.
-What it is not: a checksum of the data (RocksDB's own, and `audit.py`).
+What it is: a digest of the fence rows and the coordinator's cell, of which every commit changes
+one; and the owner epoch, which every start raises. What it is not: a checksum of the data (RocksDB
+has its own, and there is `audit.py`), nor a proof after a kill: what the log held behind the last
+start may be gone unseen, since a log that a crash cut looks the same.
 
-Invariant: two states of one store have the same witness only if no commit lies between them.
+Invariants: two states of one store have the same witness only if no commit lies between them; the
+epoch never falls.
 
 Worked example: taken before the stop, kept in the data directory's marker, compared at the start: a
 store whose last log file is gone has the fences of an earlier moment.
@@ -15,7 +18,9 @@ from __future__ import annotations
 
 import hashlib
 
-from . import keycodec
+from kubebraid.base.revision import Epoch
+
+from . import fencing, keycodec
 from .storage.engine import Reader
 
 
@@ -26,3 +31,12 @@ def witness(reader: Reader) -> str:
         for key, value in reader.scan(start, end, 1 << 20):
             digest.update(b"%d,%d:" % (len(key), len(value)) + key + value)
     return digest.hexdigest()
+
+
+def epoch(reader: Reader) -> Epoch:
+    """The newest owner epoch of all fences; 0 where nobody ever owned a tablet.
+
+    Raises EngineError, FenceDamaged.
+    """
+    rows = reader.scan(*keycodec.FENCES, 1 << 20)
+    return max((fencing.unpack(value).oepoch for _, value in rows), default=0)

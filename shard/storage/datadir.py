@@ -8,6 +8,7 @@ replaced whole (temporary file, fsync, rename, fsync of the directory), so it is
 by us. A *foreign* directory holds anything else and no marker.
 
     path/KUBEBRAID    {"format": 1, "state": "ready", "uuid": "...", "checksum": "..."}
+                      and, once it was served: "epoch", and "stopped" after a stop in order
     path/LOCK         empty; locked while a process has the directory open
     path/rocksdb/     the store; `rocksdb.new` while it is made for the first time
 
@@ -94,16 +95,32 @@ class DataDirUnwritable(DataDirError):
 
 
 @dataclass(frozen=True)
+class Extent:
+    """How far a store was written: its witness, "" while it is served or after a crash, and the
+    owner epoch of the last start, which every later state of it has reached."""
+
+    witness: str = ""
+    epoch: int = 0
+
+    def lost_by(self, now: Extent) -> bool:
+        """Whether a store that once was `self` and is now `now` lost something: a log without its
+        end looks like one that a crash cut, only this tells them apart."""
+        return now.epoch < self.epoch or self.witness not in ("", now.witness)
+
+
+@dataclass(frozen=True)
 class _Marker:
     uuid: str
     ready: bool
-    witness: str = ""
+    extent: Extent = Extent()
 
     def encode(self) -> bytes:
         state = "ready" if self.ready else "new"
         fields: dict[str, object] = {"format": FORMAT, "state": state, "uuid": self.uuid}
-        if self.witness:
-            fields["stopped"] = self.witness
+        if self.extent.epoch:
+            fields["epoch"] = self.extent.epoch
+        if self.extent.witness:
+            fields["stopped"] = self.extent.witness
         return json.dumps({**fields, "checksum": _checksum(fields)}, indent=1).encode() + b"\n"
 
 
@@ -126,7 +143,8 @@ def _decode(path: Path, raw: bytes) -> _Marker:
             f"{path} has format {fields.get('format')!r} and this kubebraid knows {FORMAT} only; "
             "nothing was changed"
         )
-    return _Marker(str(fields["uuid"]), fields["state"] == "ready", str(fields.get("stopped", "")))
+    extent = Extent(str(fields.get("stopped", "")), int(fields.get("epoch", 0)))
+    return _Marker(str(fields["uuid"]), fields["state"] == "ready", extent)
 
 
 def _inspect(path: Path) -> _Marker | None:
@@ -156,6 +174,15 @@ def _fsync_dir(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _make(path: Path, mode: int = 0o777) -> None:
+    """The directory and what is missing above it. Each name is an entry of the directory above,
+    and only a sync of that one keeps it through a power cut."""
+    if not path.is_dir():
+        _make(path.parent)
+        path.mkdir(mode=mode, exist_ok=True)
+        _fsync_dir(path.parent)
 
 
 def _write_marker(path: Path, marker: _Marker) -> None:
@@ -195,8 +222,8 @@ def _refusals(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def inspect(path: Path) -> Iterator[tuple[RocksEngine, str]]:
-    """A stopped store for reading, and the witness of its last stop ("" after a crash).
+def inspect(path: Path) -> Iterator[tuple[RocksEngine, Extent]]:
+    """A stopped store for reading, and how far it was written at the least.
 
     Raises DataDirError: it is missing, foreign, damaged, in use, or was never written.
     """
@@ -208,7 +235,7 @@ def inspect(path: Path) -> Iterator[tuple[RocksEngine, str]]:
     try:
         engine = _open(path / STORE, read_only=True)
         try:
-            yield engine, marker.witness
+            yield engine, marker.extent
         finally:
             engine.close()
     finally:
@@ -235,9 +262,7 @@ class DataDir:
         """Lock the directory; create it if it is missing, or mark it as ours if it is empty."""
         with _refusals(path):
             _inspect(path)
-            if not path.is_dir():
-                path.mkdir(mode=0o700, parents=True, exist_ok=True)
-                _fsync_dir(path.parent)
+            _make(path, 0o700)
             lock = _lock(path)
             try:
                 # Again: before we had the lock, another server may have been creating it.
@@ -282,23 +307,26 @@ class DataDir:
         _write_marker(self.path, marker)
         self._marker = marker
 
-    def begin(self, witness: str) -> None:
-        """The store is about to be written. Raises DataDirDamaged if it was stopped in order and
-        does not hold the same any more: a log that lost its end looks like one that a crash cut,
-        only this tells them apart."""
-        if not self._marker.witness:
-            return
-        if self._marker.witness != witness:
+    def begin(self, now: Extent) -> None:
+        """The store is about to be written. Raises DataDirDamaged if it holds less than it did."""
+        if self._marker.extent.lost_by(now):
             raise DataDirDamaged(
-                f"{self.engine_path} holds less than when it was stopped; nothing was changed"
+                f"{self.engine_path} holds less than when it was last served; nothing was changed"
             )
-        with _refusals(self.path):
-            self._mark(_Marker(uuid=self._marker.uuid, ready=True))
+        self._reach(Extent(epoch=self._marker.extent.epoch))
 
-    def stopped(self, witness: str) -> None:
-        """The store was closed in order; `witness` tells what it then held."""
-        with _refusals(self.path):
-            self._mark(_Marker(uuid=self._marker.uuid, ready=True, witness=witness))
+    def started(self, epoch: int) -> None:
+        """The fences carry this owner epoch, durably."""
+        self._reach(Extent(epoch=epoch))
+
+    def stopped(self, now: Extent) -> None:
+        """The store was closed in order."""
+        self._reach(now)
+
+    def _reach(self, extent: Extent) -> None:
+        if extent != self._marker.extent:
+            with _refusals(self.path):
+                self._mark(_Marker(uuid=self._marker.uuid, ready=True, extent=extent))
 
     def close(self) -> None:
         """Release the lock. Idempotent."""

@@ -15,6 +15,10 @@ from typing import Final
 import rocksdict
 
 BLOCK_CACHE_BYTES: Final = 256 << 20  # the newest rows of a large cluster; the rest is page cache
+# Four times the default: a quarter of the reads and of the index, better compressed, and a get
+# is not slower.
+BLOCK_BYTES: Final = 16 << 10
+WALK_AHEAD_BYTES: Final = 128 << 10  # what a walk over a range reads at once from a file
 # Bounds the log that an open replays to about a second. RocksDB keeps as much in reserve: after a
 # full device it takes writes again by itself only once more than this is free.
 WRITE_BUFFER_BYTES: Final = 64 << 20
@@ -29,6 +33,7 @@ def options(create: bool) -> rocksdict.Options:
     """The options of one open."""
     table = rocksdict.BlockBasedOptions()
     table.set_block_cache(rocksdict.Cache(BLOCK_CACHE_BYTES))
+    table.set_block_size(BLOCK_BYTES)
     table.set_bloom_filter(10, False)
     # Indexes and filters inside the cache: memory stays bounded, whatever the data set.
     table.set_cache_index_and_filter_blocks(True)

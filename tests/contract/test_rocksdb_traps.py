@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, cast
 import pytest
 import rocksdict
 
+from kubebraid.shard.storage import rocksdb_options
 from kubebraid.shard.storage.engine import (
     Batch,
     EngineClosed,
@@ -210,6 +211,25 @@ def test_rows_in_whole_blocks_of_a_damaged_table_are_still_read(damaged: RocksEn
     assert len(damaged.scan(b"", LAST, 1_000)) == 1_000
     assert len(damaged.scan(b"", LAST, 1_000, reverse=True)) == 1_000
     assert damaged.count(b"", b"k001000", ROWS) == 1_000
+
+
+def test_reopened_store_has_our_options_not_those_of_its_folder(tmp_path: Path) -> None:
+    """A store that was opened again read through 8 MiB of cache, whatever we asked for."""
+    path = tmp_path / "store"
+    for create in (True, False, False):
+        engine = RocksEngine.open(path, create=create)
+        assert capacity(engine._open_db()) == rocksdb_options.BLOCK_CACHE_BYTES
+        engine.reopen()
+        assert capacity(engine._open_db()) == rocksdb_options.BLOCK_CACHE_BYTES
+        engine.close()
+    trap = rocksdict.Rdict(str(path), rocksdb_options.options(create=False))
+    assert capacity(trap) == 8 << 20, "the trap is gone: the options need no second name any more"
+    trap.close()
+
+
+def capacity(db: rocksdict.Rdict) -> int | None:
+    """Bytes of the block cache."""
+    return db.property_int_value("rocksdb.block-cache-capacity")
 
 
 def test_silent_end_trap_is_still_there(damaged: RocksEngine, tmp_path: Path) -> None:

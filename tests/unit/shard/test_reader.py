@@ -253,6 +253,17 @@ def test_spliced_read_holds_the_rows_within_the_limit_and_counts_all(
         assert stand.read(read_call(rest, 1_101, limit=1)).total == 1_100 - limit
 
 
+@pytest.mark.parametrize("revision", [2, 4], ids=["old", "newest"])
+def test_spliced_read_of_one_key_is_bytes_too(revision: int) -> None:
+    stand = filled(3)
+    key = b"/a/0000"
+    (row,) = stand.read(read_call(single(key), revision)).rows
+    sink = stand.read(read_call(single(key), revision)._replace(spliced=True))
+    assert (sink.chunks, sink.rows, sink.total) == ([[row.raw]], [], 1)
+    none = stand.read(read_call(single(b"/a/no"), revision)._replace(spliced=True))
+    assert (none.chunks, none.total) == ([], 0)
+
+
 def test_spliced_parts_are_bounded_but_a_large_row_travels_alone() -> None:
     stand = Stand()
     half = STREAM_CHUNK_BYTES // 2
