@@ -22,9 +22,10 @@ from kubebraid.coordinator import state
 from kubebraid.coordinator.state import StateUnreadable
 from kubebraid.shard import keycodec
 from kubebraid.shard.audit import Audit, Report
-from kubebraid.shard.storage.datadir import DataDirError, inspect
+from kubebraid.shard.fencing import FenceDamaged
+from kubebraid.shard.storage.datadir import DataDirError, Extent, inspect
 from kubebraid.shard.storage.engine import Engine, EngineError
-from kubebraid.shard.witness import witness
+from kubebraid.shard.witness import epoch, witness
 
 EXIT_WHOLE: Final = 0
 EXIT_DAMAGED: Final = 1
@@ -49,18 +50,25 @@ def data(argv: Sequence[str]) -> int:
 
 
 def _check(directory: Path) -> Report:
-    with inspect(directory) as (engine, stopped):
+    with inspect(directory) as (engine, before):
         raw = engine.get(keycodec.cell("coordinator"))
         if raw is None:
             return _bare(engine)
         known = state.decode(raw)
         audit = Audit(engine, known.tablets, known.compact_revision)
-        if stopped and stopped != witness(engine):
-            audit.report.find("the store holds less than when it was stopped")
+        if _lost(before, engine):
+            audit.report.find("the store holds less than when it was last served")
         for pages, _ in enumerate(audit.run()):
             if pages % PROGRESS_PAGES == 0 and sys.stderr.isatty():
                 print(f"\r{audit.report.stored_bytes >> 20} MiB read", end="", file=sys.stderr)
         return audit.report
+
+
+def _lost(before: Extent, engine: Engine) -> bool:
+    try:
+        return before.lost_by(Extent(witness(engine), epoch(engine)))
+    except FenceDamaged:
+        return False  # the audit tells which
 
 
 def _bare(engine: Engine) -> Report:

@@ -138,8 +138,10 @@ class Node:
         self.loop = Loop(clock, on_fatal)
         self._observer = Observer(clock, self.coordinator, self.owner)
         compactor = self._auto_compactor(options.retention, clock)
-        # The router before the owner: what a batch brought is committed in the same turn.
-        parts: list[Part] = [self._observer.head, self.router, self.owner, self._observer]
+        # The router before the owner: what a batch brought is committed in the same turn. Locks and
+        # elections behind it: they go on from what it answered, and ask for the next turn.
+        locks = self.router.concurrency
+        parts: list[Part] = [self._observer.head, self.router, self.owner, locks, self._observer]
         if compactor is not None:
             parts.insert(1, compactor)
         self.loop.attach(parts)

@@ -36,11 +36,11 @@ from kubebraid.proto.front_unix import SocketFile
 from kubebraid.proto.fronts import chosen_kind, is_path, listen_address, make_front
 from kubebraid.proto.server import AddressInUse, Front
 from kubebraid.shard.fencing import FenceDamaged
-from kubebraid.shard.storage.datadir import DataDir, DataDirError
+from kubebraid.shard.storage.datadir import DataDir, DataDirError, Extent
 from kubebraid.shard.storage.engine import Engine, EngineError
 from kubebraid.shard.storage.memory import MemoryEngine
 from kubebraid.shard.storage.space import ENDLESS, DeviceSpace
-from kubebraid.shard.witness import witness
+from kubebraid.shard.witness import epoch, witness
 
 from .flag_sources import BadFlags
 from .logs import fields, set_up
@@ -110,12 +110,12 @@ class Server:
         directory = DataDir.open(config.data_dir) if config.engine == "rocksdb" else None
         try:
             engine: Engine = MemoryEngine() if directory is None else directory.open_engine()
-            held = ""
+            held = Extent()
             try:
                 if directory is not None:
-                    directory.begin(witness(engine))
+                    directory.begin(Extent(witness(engine), epoch(engine)))
                 code = await self._with_engine(engine, directory)
-                held = witness(engine)
+                held = Extent(witness(engine), epoch(engine))
             finally:
                 engine.close()
             if directory is not None:
@@ -138,6 +138,8 @@ class Server:
         )
         node = Node(engine, config.first_map, options, seams)
         self._node = node
+        if directory is not None:
+            directory.started(epoch(engine))
         _log_start(config, node)
         message_bytes_max = config.request_bytes_max + MESSAGE_OVERHEAD_BYTES
         fronts = [

@@ -23,7 +23,7 @@ from kubebraid.base.ops import DeleteOp, PutOp, RangeOp, TxnOp
 from kubebraid.base.revision import LeaseId, Revision
 
 from . import check, convert
-from .etcd import health_pb2, rpc_pb2
+from .etcd import election_pb2, health_pb2, lock_pb2, rpc_pb2
 
 KEY_TAG: Final = 0x0A  # field 1, length-delimited: the key of a RangeRequest
 
@@ -197,6 +197,60 @@ def watch_message(payload: bytes) -> WatchMessage:
             return AskProgress()
         case _:
             return None
+
+
+# -- locks and elections -----------------------------------------------------------------------
+
+
+class LeaderKey(NamedTuple):
+    """What names a leadership: the election, the leader's key, its creation, its lease."""
+
+    name: bytes
+    key: bytes
+    created: Revision
+    lease: LeaseId
+
+
+def lock_request(payload: bytes) -> tuple[bytes, LeaseId]:
+    """(name, lease or 0)."""
+    request = _parse(lock_pb2.LockRequest, payload)
+    return request.name, request.lease
+
+
+def unlock_request(payload: bytes) -> bytes:
+    """The key."""
+    return _parse(lock_pb2.UnlockRequest, payload).key
+
+
+def campaign_request(payload: bytes) -> tuple[bytes, LeaseId, bytes]:
+    """(name, lease or 0, value)."""
+    request = _parse(election_pb2.CampaignRequest, payload)
+    return request.name, request.lease, request.value
+
+
+def proclaim_request(payload: bytes) -> tuple[LeaderKey | None, bytes]:
+    """(whose leadership, value)."""
+    request = _parse(election_pb2.ProclaimRequest, payload)
+    return _leader_key(request), request.value
+
+
+def resign_request(payload: bytes) -> LeaderKey | None:
+    """Whose leadership."""
+    return _leader_key(_parse(election_pb2.ResignRequest, payload))
+
+
+def leader_request(payload: bytes, *, streamed: bool = False) -> bytes:
+    """The election's name; `streamed` for Observe."""
+    return _parse(election_pb2.LeaderRequest, payload, streamed=streamed).name
+
+
+def _leader_key(
+    request: election_pb2.ProclaimRequest | election_pb2.ResignRequest,
+) -> LeaderKey | None:
+    if not request.HasField("leader"):
+        return None
+    leader = request.leader
+    return LeaderKey(leader.name, leader.key, leader.rev, leader.lease)
 
 
 # -- the server --------------------------------------------------------------------------------

@@ -118,26 +118,28 @@ class MethodSpec(NamedTuple):
 
 def _services() -> list[MethodSpec]:
     table = {
-        "KV": "Range RangeStream:s Put DeleteRange Txn Compact",
-        "Watch": "Watch:b",
-        "Lease": "LeaseGrant LeaseRevoke LeaseKeepAlive:b LeaseTimeToLive LeaseLeases",
-        "Cluster": "MemberAdd MemberRemove MemberUpdate MemberList MemberPromote",
-        "Maintenance": "Alarm Status Defragment Hash HashKV Snapshot:s MoveLeader Downgrade",
-        "Auth": (
+        "etcdserverpb.KV": "Range RangeStream:s Put DeleteRange Txn Compact",
+        "etcdserverpb.Watch": "Watch:b",
+        "etcdserverpb.Lease": "LeaseGrant LeaseRevoke LeaseKeepAlive:b LeaseTimeToLive LeaseLeases",
+        "etcdserverpb.Cluster": "MemberAdd MemberRemove MemberUpdate MemberList MemberPromote",
+        "etcdserverpb.Maintenance": (
+            "Alarm Status Defragment Hash HashKV Snapshot:s MoveLeader Downgrade"
+        ),
+        "etcdserverpb.Auth": (
             "AuthEnable AuthDisable AuthStatus Authenticate UserAdd UserGet UserList UserDelete "
             "UserChangePassword UserGrantRole UserRevokeRole RoleAdd RoleGet RoleList RoleDelete "
             "RoleGrantPermission RoleRevokePermission"
         ),
+        "v3lockpb.Lock": "Lock Unlock",
+        "v3electionpb.Election": "Campaign Proclaim Leader Observe:s Resign",
+        "grpc.health.v1.Health": "Check List Watch:s",
     }
     shapes = {"": Shape.UNARY, "s": Shape.SERVER_STREAM, "b": Shape.BIDI}
     found = []
     for service, names in table.items():
         for name in names.split():
             plain, _, shape = name.partition(":")
-            found.append(MethodSpec(f"/etcdserverpb.{service}/{plain}", shapes[shape]))
-    found.append(MethodSpec("/grpc.health.v1.Health/Check", Shape.UNARY))
-    found.append(MethodSpec("/grpc.health.v1.Health/List", Shape.UNARY))
-    found.append(MethodSpec("/grpc.health.v1.Health/Watch", Shape.SERVER_STREAM))
+            found.append(MethodSpec(f"/{service}/{plain}", shapes[shape]))
     return found
 
 

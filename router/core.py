@@ -26,6 +26,7 @@ from kubebraid.proto.server import METHOD_BY_PATH, METHODS, Edge, EdgeEvent, Kin
 
 from .answers import Caller
 from .backup import BackupService
+from .concurrency import Concurrency
 from .context import Context
 from .hub import Hub
 from .kv import KvService
@@ -40,6 +41,11 @@ RANGE_STREAM = METHOD_BY_PATH["/etcdserverpb.KV/RangeStream"]
 SNAPSHOT = METHOD_BY_PATH["/etcdserverpb.Maintenance/Snapshot"]
 KEEP_ALIVE = METHOD_BY_PATH["/etcdserverpb.Lease/LeaseKeepAlive"]
 HEALTH_WATCH = METHOD_BY_PATH["/grpc.health.v1.Health/Watch"]
+CONCURRENCY = frozenset(
+    number
+    for number, spec in enumerate(METHODS)
+    if spec.path.startswith(("/v3lockpb.", "/v3electionpb."))
+)
 
 
 class Router:
@@ -53,6 +59,7 @@ class Router:
         self._lease = LeaseService(context, self._kv)
         self._maintenance = MaintenanceService(context, self._kv)
         self._backup = BackupService(context, self._kv)
+        self.concurrency = Concurrency(context, self._kv, self._lease, self._watch)
         self._handlers = self._table()
         self._draining = False
         self._tick_ms = context.clock.now_ms() + context.progress_interval_ms
@@ -82,6 +89,7 @@ class Router:
             "Health/Check": maintenance.health_check,
             "Health/List": maintenance.health_list,
             "Health/Watch": maintenance.health_watch,
+            **self.concurrency.handlers(),
         }
         table: list[Handler] = []
         for spec in METHODS:
@@ -124,6 +132,8 @@ class Router:
             self._backup.cancelled(edge, call_id)
         elif method == HEALTH_WATCH and kind == Kind.CANCELLED:
             self._maintenance.health_gone(edge, call_id)
+        elif method in CONCURRENCY:
+            self.concurrency.event(edge, kind, call_id)
 
     def _watch_event(self, edge: Edge, kind: int, call_id: int, payload: bytes) -> None:
         if kind == Kind.MESSAGE:
@@ -167,6 +177,7 @@ class Router:
     def drain(self) -> None:
         """Refuse what is new and end the streams, so that clients resume elsewhere."""
         self._draining = True
+        self.concurrency.end_all()
         self._watch.end_all(int(errors.STOPPED.code), errors.STOPPED.message)
         self._lease.end_all(int(errors.STOPPED.code), errors.STOPPED.message)
         self._maintenance.end_all()

@@ -3,7 +3,7 @@
 What it is: wiring. What it is not: a measurement or a text; see `runner.py` and `report.py`.
 
 Exit codes: 0 all was measured, whatever the figures; 1 refused, or requests failed (the report
-says which); 2 usage.
+says which); 2 usage; 130 interrupted by Ctrl-C, and the report has what was measured before.
 
 Tested in tests/unit/cli/bench/test_command.py, tests/e2e/test_bench.py.
 """
@@ -25,7 +25,7 @@ from . import plots, report, results
 from .drivers import Tools
 from .machine import describe, load_average
 from .progress import Progress
-from .results import OURS, PEER, Results
+from .results import OURS, PEER, Failure, Results, Taken
 from .runner import Run, steps
 from .scenario import Scenario
 from .scenarios import UnknownScenario, choose, listing
@@ -33,7 +33,9 @@ from .scenarios import UnknownScenario, choose, listing
 EXIT_DONE: Final = 0
 EXIT_REFUSED: Final = 1
 EXIT_USAGE: Final = 2
-FORMS: Final = {"table": report.table, "json": results.write, "markdown": report.markdown}
+EXIT_INTERRUPTED: Final = 128 + signal.SIGINT
+FORMS: Final = ("table", "json", "markdown")
+INTERRUPTED: Final = "interrupted before it was measured; the servers have ended"
 NO_CLUSTER: Final = (
     "the roles do not run as processes of their own yet: measure with --profile=one-process"
 )
@@ -51,11 +53,11 @@ def parser() -> argparse.ArgumentParser:
     add("--peer", choices=(PEER, "none"), default=PEER, help="what stands beside (default etcd)")
     add("--profile", choices=("one-process", "cluster"), default="one-process")
     add("--rounds", type=int, default=3, metavar="N", help="measurements a store (default 3)")
-    add("--output", choices=tuple(FORMS), default="table", help="form of the report")
+    add("--output", choices=FORMS, default="table", help="form of the report")
     add("--plots", type=Path, metavar="DIR", help="write pictures there; needs matplotlib")
     add("--scale", type=float, default=1.0, metavar="F", help="multiply every count by this")
     add("--data-dir", type=Path, metavar="DIR", help="where the stores' folders go (build/bench)")
-    add("--from", type=Path, metavar="FILE", dest="source", help="report on a run's JSON instead")
+    add("--from", type=Path, nargs="+", metavar="FILE", help="report on runs' JSON instead")
     add("--list", action="store_true", help="name the scenarios; * are those of a plain run")
     return made
 
@@ -75,8 +77,8 @@ def bench(argv: Sequence[str]) -> int:
         return _refuse("--rounds is at least 1; --scale is above 0 and at most 1", EXIT_USAGE)
     if flags.plots is not None and not plots.available():
         return _refuse(plots.MISSING)
-    if flags.source is not None:
-        return _from(flags.source, flags)
+    if sources := vars(flags)["from"]:
+        return _from(sources, flags)
     try:
         chosen = choose(flags.scenarios)
     except UnknownScenario as error:
@@ -84,7 +86,7 @@ def bench(argv: Sequence[str]) -> int:
     tools, stores = Tools(), (OURS, PEER) if flags.peer == PEER else (OURS,)
     if lacking := tools.missing(needed(chosen, stores)):
         return _refuse("; ".join(lacking))
-    return _show(measure(tools, stores, chosen, flags, _spoken(argv)), flags)
+    return _show(measure(tools, stores, chosen, flags), flags)
 
 
 def needed(chosen: Sequence[Scenario], stores: Sequence[str]) -> list[str]:
@@ -99,11 +101,11 @@ def measure(
     stores: tuple[str, ...],
     chosen: Sequence[Scenario],
     flags: argparse.Namespace,
-    command: str,
 ) -> Results:
     """The run itself, in a folder that goes away unless something failed."""
     # Ended by a signal, we still end what we started: the blocks unwind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda number, _: sys.exit(128 + number))
     base = flags.data_dir or default_folder(Path.cwd())
     base.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=base))
@@ -111,8 +113,12 @@ def measure(
     machine = describe(tools, folder, PEER in stores)
     progress = Progress(steps(chosen, flags.rounds, len(stores)), sys.stderr)
     run = Run(tools, folder, stores, flags.rounds, flags.scale, progress)
+    interrupted = []
     try:
         run.run(chosen)
+    except KeyboardInterrupt:
+        # Hours may be in what was measured until now.
+        interrupted.append(Failure("the rest", "both stores", INTERRUPTED))
     finally:
         progress.clear()
         if run.failures:
@@ -122,8 +128,8 @@ def measure(
     cores = os.cpu_count() or 1
     # Its own load is in it: what was there before tells whether others were at work.
     machine["load average after"] = load_average(os.getloadavg()[0], cores).partition(" ")[0]
-    outcomes, failures = tuple(run.outcomes), tuple(run.failures)
-    return Results(command, started, machine, flags.rounds, flags.scale, outcomes, failures)
+    taken = Taken(spoken(flags), started, machine)
+    return Results((taken,), tuple(run.outcomes), (*run.failures, *interrupted))
 
 
 def default_folder(here: Path) -> Path:
@@ -133,27 +139,39 @@ def default_folder(here: Path) -> Path:
     return Path(tempfile.gettempdir()) / "kubebraid-bench"
 
 
-def _spoken(argv: Sequence[str]) -> str:
-    """The command as a reader would repeat it: without where the data and pictures went."""
-    private = ("--data-dir", "--plots")
-    return " ".join(["kubebraid bench", *(w for w in argv if w.split("=")[0] not in private)])
+def spoken(flags: argparse.Namespace) -> str:
+    """The command as a reader would repeat it: what is measured, not where data and text went."""
+    words = ["kubebraid bench", *flags.scenarios, f"--rounds={flags.rounds}"]
+    words += [f"--scale={flags.scale:g}"] if flags.scale != 1.0 else []
+    words += [f"--peer={flags.peer}"] if flags.peer != PEER else []
+    return " ".join(words)
 
 
-def _from(path: Path, flags: argparse.Namespace) -> int:
+def _from(paths: Sequence[Path], flags: argparse.Namespace) -> int:
+    found = []
+    for path in paths:
+        try:
+            found.append(results.read(path.read_text()))
+        except (OSError, results.NotResults) as error:
+            return _refuse(f"{path}: {error}")
     try:
-        found = results.read(path.read_text())
-    except (OSError, results.NotResults) as error:
-        return _refuse(f"{path}: {error}")
-    return _show(found, flags)
+        return _show(results.merge(found), flags)
+    except results.NotResults as error:
+        return _refuse(str(error))
 
 
 def _show(found: Results, flags: argparse.Namespace) -> int:
-    print(FORMS[flags.output](found))
-    if flags.plots is not None:
-        for path in plots.draw(found.outcomes, flags.plots):
-            print(f"wrote {path}", file=sys.stderr)
+    pictures = [] if flags.plots is None else plots.draw(found.outcomes, flags.plots)
+    for path in pictures:
+        print(f"wrote {path}", file=sys.stderr)
+    if flags.output == "markdown":
+        print(report.markdown(found, [path for path in pictures if path.suffix == ".svg"]), end="")
+    else:
+        print((results.write if flags.output == "json" else report.table)(found), end="")
     for line in report.failures(found):
         print(f"kubebraid bench: FAILED: {line}", file=sys.stderr)
+    if any(failure.sentence == INTERRUPTED for failure in found.failures):
+        return EXIT_INTERRUPTED
     return EXIT_REFUSED if found.failures else EXIT_DONE
 
 

@@ -2,8 +2,9 @@
 
 What it is: pure formatting. What it is not: a measurement; the same results give the same text.
 
-Invariants: a scaled run says so above its figures; a missed goal is named beside its figure;
-failed requests stand at the end, where they are seen.
+Invariants: a scaled scenario says so above its figures; a missed goal is named beside its figure;
+failed requests stand at the end, where they are seen; what several runs have in common is told
+once.
 
 Worked example (see docs/benchmarks/README.md for the columns):
 
@@ -15,12 +16,13 @@ Tested in tests/unit/cli/bench/test_report.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import PurePath
 from typing import NamedTuple
 
 from .figures import Ratio, median, ratio
 from .goals import Of, goal
-from .results import OURS, PEER, Outcome, Results
+from .results import OURS, PEER, SAME, Outcome, Results
 
 
 class Row(NamedTuple):
@@ -85,13 +87,22 @@ def verdict(scenario: str, name: str, ours: list[float], compared: Ratio | None)
 
 def notes(results: Results) -> list[str]:
     """What has to be known before the figures are read."""
-    said = [f"Measured {results.started}: {results.command}"]
-    said += [f"{name}: {value}" for name, value in results.machine.items()]
-    said.append(f"{results.rounds} rounds; the stores alternate; medians, ratios by round")
-    if results.scale != 1.0:
-        said.append(
-            f"SCALED: every count was multiplied by {results.scale:g}: not figures to quote"
-        )
+    machine = results.runs[0].machine
+    said = [f"{name}: {machine[name]}" for name in SAME if name in machine]
+    for run in results.runs:
+        said.append(f"measured {run.started}: {run.command}")
+        more = [f"{name} {value}" for name, value in run.machine.items() if name not in SAME]
+        said += [f"  {'; '.join(more)}"] if more else []
+    said.append("the stores alternate; figures and ratios are medians of the rounds")
+    return said
+
+
+def heading(outcome: Outcome) -> str:
+    """What was measured, how often, and whether its figures may be quoted."""
+    rounds = len(outcome.rounds)
+    said = f"{outcome.text}; {rounds} round{'s' if rounds != 1 else ''}"
+    if outcome.scale != 1.0:
+        said += f"; SCALED: every count was multiplied by {outcome.scale:g}"
     return said
 
 
@@ -104,7 +115,7 @@ def table(results: Results) -> str:
     """For a terminal."""
     lines = [*notes(results), ""]
     for outcome in results.outcomes:
-        lines += [f"{outcome.scenario}: {outcome.text}", *_aligned([HEAD, *rows(outcome)]), ""]
+        lines += [f"{outcome.scenario}: {heading(outcome)}", *_aligned([HEAD, *rows(outcome)]), ""]
     if results.failures:
         lines += ["FAILED:", *(f"  {line}" for line in failures(results)), ""]
     return "\n".join(lines)
@@ -122,11 +133,15 @@ def _aligned(all_rows: list[Row]) -> list[str]:
     ]
 
 
-def markdown(results: Results) -> str:
-    """For docs/benchmarks/."""
-    lines = ["# Results", "", *(f"- {note}" for note in notes(results)), ""]
+def markdown(results: Results, pictures: Sequence[PurePath] = ()) -> str:
+    """For docs/benchmarks/results.md; pictures lie in a folder beside the page."""
+    lines = ["# Results", ""]
+    lines += [f"- {note}" if note[0] != " " else f"  {note}" for note in notes(results)]
+    lines += ["", "[What the figures mean](README.md).", ""]
+    for picture in pictures:
+        lines += [f"![{picture.stem}]({picture.parent.name}/{picture.name})", ""]
     for outcome in results.outcomes:
-        lines += [f"## {outcome.scenario}", "", f"{outcome.text}.", ""]
+        lines += [f"## {outcome.scenario}", "", f"{heading(outcome)}.", ""]
         lines += [_cells(HEAD), "|---|---:|---:|---:|---|"]
         lines += [_cells(row) for row in rows(outcome)]
         lines.append("")

@@ -83,6 +83,11 @@ class Run:
                     self.failures.append(why)
                     # The one after those that are done is the one that failed.
                     left = left[len(self.outcomes) - done + 1 :]
+                except BenchError as error:
+                    # A server did not end as it should: it was killed, and its block is over.
+                    self._failing = True
+                    self.failures.append(Failure(left[-1].name, "a store", str(error)))
+                    break
 
     def _block(self, block: list[Scenario]) -> None:
         if block[0].setting is None:
@@ -147,4 +152,4 @@ class Run:
             raise self._failed(scenario, store, error) from error
 
     def _keep(self, scenario: Scenario, rounds: Sequence[Round]) -> None:
-        self.outcomes.append(Outcome(scenario.name, scenario.text, tuple(rounds)))
+        self.outcomes.append(Outcome(scenario.name, scenario.text, tuple(rounds), self.scale))

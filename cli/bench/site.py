@@ -4,7 +4,8 @@ What it is: the hands of the scenarios: scaled counts, a window around a load th
 memory and disk of the server. What it is not: a scenario.
 
 Invariants: every figure of a window is about the same requests; CPU an operation counts all
-threads of all roles from before the first to after the last request.
+threads of all roles from before the first to after the last request; growth of memory begins
+before the warm-up, as that is when a server that buffers what it answers would first grow.
 
 Tested in tests/unit/cli/bench/test_site.py, tests/e2e/test_bench.py.
 """
@@ -44,12 +45,16 @@ def scaled(count: int, scale: float, least: int = COUNT_MIN) -> int:
 
 @dataclass
 class Site:
-    """One server; `turn` is a number that no other round of the same server has."""
+    """One server; `turn` is a number that no other round of the same server has.
+
+    `resident_mib` is the RSS before the scenario's warm-up, None where there was none.
+    """
 
     server: Server
     scale: float
     turn: int = 0
     warming: bool = False
+    resident_mib: float | None = None
 
     @property
     def driver(self) -> Driver:
@@ -70,6 +75,10 @@ class Site:
         server.check()
         server.forget_peak()
         resident = server.memory_mib("VmRSS")
+        if self.warming:
+            self.resident_mib = resident
+        elif self.resident_mib is not None:
+            resident = self.resident_mib
         before = server.cpu_s()
         found = load()
         server.check()
@@ -93,7 +102,8 @@ def cost(found: list[Measured], cpu_s: dict[str, float]) -> list[Figure]:
     """CPU an operation: the server's in all, by role if there are several, the client's."""
     ops = sum(one.ops for one in found)
     assert ops > 0, "nothing was done, so nothing failed either: a bug of the scenario"
-    client = sum(one.client_cpu_s for one in found)
+    # A tool's time is that of its process: kinds of requests it made at once share it.
+    client = max(one.client_cpu_s for one in found)
     figures = []
     if sum(cpu_s.values()) >= CPU_S_MIN:
         figures.append(Figure(CPU, "us/op", sum(cpu_s.values()) / ops * 1e6))

@@ -117,13 +117,20 @@ class Ends:
 
 
 @dataclass(frozen=True)
+class Cancel:
+    """The client goes away from a stream, or from a call that was opened as one."""
+
+    stream: str = "s"
+
+
+@dataclass(frozen=True)
 class Sleep:
     """Time passes."""
 
     seconds: float
 
 
-Step: TypeAlias = Call | CallStream | Open | Send | Take | Quiet | HalfClose | Ends | Sleep
+Step: TypeAlias = Call | CallStream | Open | Send | Take | Quiet | HalfClose | Ends | Cancel | Sleep
 
 
 @dataclass(frozen=True)

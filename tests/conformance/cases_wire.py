@@ -23,8 +23,6 @@ METHODS: Final = (
     bad("wire.no_method", Call("/etcdserverpb.KV", b"")),
     bad("wire.too_many_slashes", Call("/etcdserverpb.KV/Range/More", b"")),
     bad("wire.only_a_slash", Call("/", b"")),
-    bad("wire.lock_service", Call("/v3lockpb.Lock/Lock", b"")),
-    bad("wire.election_service", Call("/v3electionpb.Election/Leader", b"")),
     bad("wire.reflection_service", Call("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
         b"")),
     bad("wire.unary_call_of_a_stream", Call("/etcdserverpb.Watch/Watch", GARBAGE)),

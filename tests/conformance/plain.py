@@ -12,6 +12,7 @@ sizes of the database by whether they are there, hashes by which other hash of t
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -22,7 +23,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from kubebraid.proto.etcd import rpc_pb2 as pb
 
 REVISIONS: Final = frozenset(
-    {"revision", "create_revision", "mod_revision", "compact_revision", "hash_revision"}
+    {"rev", "revision", "create_revision", "mod_revision", "compact_revision", "hash_revision"}
 )
 PRESENT: Final = frozenset(
     {
@@ -48,6 +49,8 @@ LEASE_MESSAGES: Final = frozenset(
     }
 )
 TTL_SLACK_S: Final = 2
+CHOSEN_BY_CASES_MAX: Final = 1 << 48
+CHOSEN_BY_THE_SERVER: Final = re.compile(rb"/[0-9a-f]{13,16}$")  # the lease in a lock's key
 
 
 @dataclass
@@ -91,8 +94,10 @@ class View:
             return [worded(each.replace(str(self.member), "MEMBER")) for each in value]
         if repeated(value):
             return list(value)
-        if name == "key":
-            return self.name_of(value)
+        if name == "key" or (kind == "LeaderKey" and name == "name"):
+            return seat_named(self.name_of(value))
+        if kind == "LeaderKey" and name == "lease" and value > CHOSEN_BY_CASES_MAX:
+            return "an id"
         if name == "lease" or (kind in LEASE_MESSAGES and name == "ID"):
             return self.leases.get(value, value)
         if name in REVISIONS:
@@ -113,6 +118,11 @@ class View:
     @staticmethod
     def _remaining(ttl: int, granted: int) -> str | int:
         return "what was granted" if granted - TTL_SLACK_S <= ttl <= granted else ttl
+
+
+def seat_named(name: bytes) -> bytes:
+    """The key of a lock or of a leader, without the lease that a server has chosen for it."""
+    return CHOSEN_BY_THE_SERVER.sub(b"/an id", name)
 
 
 def repeated(value: Any) -> bool:

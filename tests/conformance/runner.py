@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import grpc
-from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from kubebraid.proto.etcd import health_pb2
+from kubebraid.proto.etcd import election_pb2, health_pb2, lock_pb2
 from kubebraid.proto.etcd import rpc_pb2 as pb
 
 from .case import (
@@ -35,6 +35,7 @@ from .case import (
     SPAN,
     Call,
     CallStream,
+    Cancel,
     Case,
     Ends,
     HalfClose,
@@ -54,7 +55,10 @@ SPREAD_PREFIXES: Final = tuple(f"/s/{letter}/" for letter in LETTERS)
 SERVICES: Final = {
     **pb.DESCRIPTOR.services_by_name,
     **health_pb2.DESCRIPTOR.services_by_name,
+    **lock_pb2.DESCRIPTOR.services_by_name,
+    **election_pb2.DESCRIPTOR.services_by_name,
 }
+SEAT_PACKAGES: Final = ("v3lockpb", "v3electionpb")
 
 Outcome: TypeAlias = Any  # plain values
 _OPTIONS: Final = (
@@ -259,6 +263,8 @@ class _Run:
                 stream = self._streams[step.stream]
                 taken = stream.take(lambda _: False, CALL_S_MAX if stream.status is None else 0.1)
                 return [*self._told(taken), stream.status]
+            case Cancel():
+                self._streams.pop(step.stream).close()
             case Sleep():
                 time.sleep(step.seconds)
         return None
@@ -332,7 +338,7 @@ class _Run:
             if descriptor.message_type is not None:
                 for each in _each(value):
                     self._fill(each)
-            elif descriptor.name in ("key", "range_end"):
+            elif descriptor.name in ("key", "range_end") or is_seat_prefix(message, descriptor):
                 setattr(message, descriptor.name, self._space.key(value))
             elif isinstance(value, int) and not isinstance(value, bool):
                 setattr(message, descriptor.name, self._number(value))
@@ -345,6 +351,11 @@ class _Run:
         if abs(value - REVISIONS) < SPAN:
             return self._view.base + value - REVISIONS
         return value
+
+
+def is_seat_prefix(message: Message, descriptor: FieldDescriptor) -> bool:
+    """The name of a lock or an election, below which its keys lie."""
+    return descriptor.name == "name" and message.DESCRIPTOR.file.package in SEAT_PACKAGES
 
 
 def _each(value: Any) -> Iterator[Message]:

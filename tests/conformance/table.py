@@ -130,11 +130,6 @@ DIFFERENCES: Final[dict[str, Difference]] = {
         ),
         "UNIMPLEMENTED",
     ),
-    "no Lock and Election services": Difference(
-        "they are written in terms of KV, Lease and Watch, and client libraries do that themselves",
-        ("wire.lock_service", "wire.election_service"),
-        "UNIMPLEMENTED",
-    ),
 }
 DIFFERENCES_MAX: Final = 15
 

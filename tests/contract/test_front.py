@@ -404,7 +404,7 @@ def test_used_port_is_refused_with_a_sentence(server: Server, kind: str) -> None
 def test_unknown_methods_get_the_words_of_etcd(channel: Any) -> None:
     for path, text in (
         ("/etcdserverpb.KV/Nope", "unknown method Nope for service etcdserverpb.KV"),
-        ("/v3lockpb.Lock/Lock", "unknown service v3lockpb.Lock"),
+        ("/v3nopepb.Nope/Lock", "unknown service v3nopepb.Nope"),
     ):
         expected = (grpc.StatusCode.UNIMPLEMENTED, text)
         assert status(partial(channel.unary_unary(path), b"", timeout=PATIENCE_S)) == expected

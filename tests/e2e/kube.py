@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
@@ -47,18 +48,29 @@ current-context: local
 
 
 class ApiServer:
-    """One kube-apiserver on one store."""
+    """One kube-apiserver on one store, or one of several."""
 
-    def __init__(self, supervisor: Supervisor, peers: Peers, endpoint: str) -> None:
-        self.folder = supervisor.folder / "apiserver"
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        peers: Peers,
+        endpoint: str,
+        name: str = "apiserver",
+        flags: Sequence[str] = (),
+        elder: ApiServer | None = None,
+    ) -> None:
+        """`flags` are more of its own, and override ours; it has the keys of its `elder`."""
+        self.folder = supervisor.folder / name
         self.folder.mkdir()
+        self.keys: Path = self.folder if elder is None else elder.keys
         self.port = free_port()
         self.kubeconfig = self.folder / "kubeconfig"
         url = f"https://127.0.0.1:{self.port}"
         self.kubeconfig.write_text(KUBECONFIG.format(url=url, token=TOKEN))
-        (self.folder / "tokens.csv").write_text(f"{TOKEN},admin,admin,system:masters\n")
-        key = self.folder / "service-account.key"
-        run([peers.system("openssl"), "genrsa", "-out", str(key), "2048"]).ok()
+        key = self.keys / "service-account.key"
+        if elder is None:
+            (self.keys / "tokens.csv").write_text(f"{TOKEN},admin,admin,system:masters\n")
+            run([peers.system("openssl"), "genrsa", "-out", str(key), "2048"]).ok()
         self.process = supervisor.add(
             "kube-apiserver",
             [
@@ -67,14 +79,15 @@ class ApiServer:
                 f"--etcd-compaction-interval={COMPACTION_INTERVAL_S}s",
                 "--bind-address=127.0.0.1",
                 f"--secure-port={self.port}",
-                f"--cert-dir={self.folder / 'certs'}",
-                f"--token-auth-file={self.folder / 'tokens.csv'}",
+                f"--cert-dir={self.keys / 'certs'}",
+                f"--token-auth-file={self.keys / 'tokens.csv'}",
                 "--authorization-mode=AlwaysAllow",
                 "--service-account-issuer=https://kubernetes.default.svc",
                 f"--service-account-key-file={key}",
                 f"--service-account-signing-key-file={key}",
                 "--service-cluster-ip-range=10.0.0.0/24",
                 "--disable-admission-plugins=ServiceAccount",  # its controller does not run here
+                *flags,
             ],
             cwd=self.folder,
         )
@@ -245,18 +258,21 @@ class Watch:
     def stop(self) -> None:
         """End it."""
         self._stop.set()
-        link = self._link
-        if link is not None and link.sock is not None:
-            with contextlib.suppress(OSError):
-                link.sock.shutdown(socket.SHUT_RDWR)  # wakes the reader
-        self._thread.join(REQUEST_S_MAX)
-        assert not self._thread.is_alive(), "the watch did not end"
+        wait_for(f"the watch on {self.path} to end", self._ended, REQUEST_S_MAX)
 
     def __enter__(self) -> Watch:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _ended(self) -> bool:
+        link = self._link  # another one than when last asked, if it was just connecting
+        held = link.sock if link is not None else None
+        if held is not None:
+            with contextlib.suppress(OSError):
+                held.shutdown(socket.SHUT_RDWR)  # wakes the reader
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while not self._stop.is_set() and not self.error:
@@ -282,16 +298,19 @@ class Watch:
             self._stop.wait(AGAIN_S)
             return
         if answer.status != 200:
-            self.error = f"{answer.status}: {answer.read().decode()[:500]}"
+            self._refused(answer.status, answer.read().decode())
             return
         self.connections += 1
         for line in answer:
             self._take(json.loads(line))
 
+    def _refused(self, code: int, text: str) -> None:
+        self.error = f"{code}: {text[:500]}"
+
     def _take(self, told: Json) -> None:
         metadata = told["object"].get("metadata", {})
         if told["type"] == "ERROR":
-            self.error = json.dumps(told["object"])[:500]
+            self._refused(told["object"].get("code", 0), json.dumps(told["object"]))
             return
         self.version = int(metadata["resourceVersion"])
         if told["type"] == "BOOKMARK":

@@ -11,6 +11,7 @@ from __future__ import annotations
 import http.client
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -36,16 +37,18 @@ class Slot:
 
 @dataclass
 class Writer:
-    """One thread's objects and what it was promised."""
+    """One thread's objects and what it was promised; it asks its servers in turn."""
 
-    rest: Rest
+    rests: Sequence[Rest]
     path: str
     slots: list[Slot]
     acknowledged: list[Event] = field(default_factory=list)
+    written: dict[int, tuple[str, str]] = field(default_factory=dict)
     deleted: int = 0
     open_outcomes: int = 0
     sending: bool = False
     errors: list[str] = field(default_factory=list)
+    _asked: int = 0
 
     @property
     def count(self) -> int:
@@ -70,6 +73,10 @@ class Writer:
             else:
                 self._settle(slot, data)
 
+    def _send(self, method: str, path: str, body: Json | None = None) -> Answer:
+        self._asked += 1
+        return self.rests[self._asked % len(self.rests)].send(method, path, body)
+
     def _write(self, slot: Slot, data: str) -> Answer | None:
         target = f"{self.path}/{slot.name}"
         body = config_map(slot.name, data)
@@ -77,10 +84,10 @@ class Writer:
             body["metadata"]["resourceVersion"] = str(slot.version)
         try:
             if slot.stage == 0:
-                return self.rest.send("POST", self.path, body)
+                return self._send("POST", self.path, body)
             if slot.stage == STAGES - 1:
-                return self.rest.send("DELETE", target)
-            return self.rest.send("PUT", target, body)
+                return self._send("DELETE", target)
+            return self._send("PUT", target, body)
         except (OSError, http.client.HTTPException):
             return None
 
@@ -92,6 +99,7 @@ class Writer:
         kind = "MODIFIED" if slot.stage else "ADDED"
         slot.version, slot.data = version_of(answer.json), data
         slot.stage += 1
+        self.written[slot.version] = (slot.name, data)
         self.acknowledged.append(Event(kind, slot.name, slot.version))
 
     def _settle(self, slot: Slot, data: str) -> None:
@@ -104,6 +112,8 @@ class Writer:
             return  # it did not happen: try the same stage again
         if (version, seen) == after and version != slot.version:
             slot.version, slot.data = version, seen
+            if found:
+                self.written[version] = (slot.name, data)
             slot.stage = (slot.stage + 1) % STAGES
             return
         self.errors.append(f"{slot} was to become {data!r} and is now {seen!r} at {version}")
@@ -113,7 +123,7 @@ class Writer:
         while time.monotonic() < end:
             time.sleep(PAUSE_S)
             try:
-                answer = self.rest.send("GET", f"{self.path}/{name}")
+                answer = self._send("GET", f"{self.path}/{name}")
             except (OSError, http.client.HTTPException):
                 continue
             if answer.status == 200:
@@ -126,14 +136,22 @@ class Writer:
 class Load:
     """The threads; as a context it runs while the block runs."""
 
-    def __init__(self, rest: Rest, path: str, prefix: str) -> None:
+    def __init__(
+        self,
+        rest: Rest,
+        path: str,
+        prefix: str,
+        threads: int = THREADS,
+        others: Sequence[Rest] = (),
+    ) -> None:
+        """`threads` writers under `path`, each of which asks `rest` and the `others` in turn."""
         self.writers = [
             Writer(
-                rest,
+                (rest, *others),
                 path,
                 [Slot(f"{prefix}-{thread}-{number}") for number in range(OBJECTS_PER_THREAD)],
             )
-            for thread in range(THREADS)
+            for thread in range(threads)
         ]
         self._stop = threading.Event()
         self._threads = [
@@ -188,6 +206,10 @@ class Load:
         """What has to exist: name and version."""
         slots = [slot for writer in self.writers for slot in writer.slots]
         return {slot.name: slot.version for slot in slots if slot.version}
+
+    def written(self) -> dict[int, tuple[str, str]]:
+        """Every create and update that is known to have happened: version to name and data."""
+        return {at: write for writer in self.writers for at, write in writer.written.items()}
 
     @property
     def open_outcomes(self) -> int:

@@ -23,7 +23,7 @@ from tests.e2e.store import kubebraid_environment
 pytestmark = [pytest.mark.e2e, pytest.mark.etcd]
 
 SCALE: Final = 0.02
-RUN_S_MAX: Final = 100.0
+RUN_S_MAX: Final = 400.0  # 64 s were enough on two busy cores
 NEEDED: Final = ("etcd", "benchmark", "bench-load")
 SCENARIOS: Final = (
     "put/64",
@@ -31,9 +31,9 @@ SCENARIOS: Final = (
     "txn-update/64",
     "cas-delete/64",
     "range/64",
-    "list/100k/one",
-    "list/100k/stream",
     "count/100k",
+    "list/100k/stream",
+    "list/100k/one",
     "watch-delivery/100",
     "lease-put/64",
     "storage/pages",
@@ -78,8 +78,8 @@ def test_every_scenario_is_measured_at_both_stores(measured: Results) -> None:
     loads = [o for o in measured.outcomes if not o.scenario.startswith(("storage/", "count/"))]
     for outcome in loads:
         for store in (OURS, PEER):
-            for name in ("peak RSS", "disk"):
-                assert outcome.values(store, name)[0] > 1, (outcome.scenario, store, name)
+            for name, least in (("peak RSS", 10.0), ("disk", 0.01)):  # MiB
+                assert outcome.values(store, name)[0] > least, (outcome.scenario, store, name)
     (put,) = [outcome for outcome in measured.outcomes if outcome.scenario == "put/64"]
     for store in (OURS, PEER):
         (cpu,), (rate,) = put.values(store, "server CPU"), put.values(store, "throughput")
@@ -119,7 +119,11 @@ def test_failed_requests_fail_the_run(peers: Peers, tmp_path: Path) -> None:
     assert not (kept / "001-kubebraid" / "data").exists(), "logs stay, data do not"
 
 
-def test_ended_run_ends_its_servers(peers: Peers, supervisor: Supervisor, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+def test_ended_run_ends_its_servers(
+    sign: signal.Signals, peers: Peers, supervisor: Supervisor, tmp_path: Path
+) -> None:
+    """By Ctrl-C or by an operator: no process and no folder stays."""
     for name in NEEDED:
         peers.path(name)
     env = kubebraid_environment() | {"KUBEBRAID_PEERS": str(peers.folder)}
@@ -136,8 +140,10 @@ def test_ended_run_ends_its_servers(peers: Peers, supervisor: Supervisor, tmp_pa
         return found if len(logs) == 2 and len(found) >= 3 else []
 
     pids = wait_for("both servers and a load", both, 30)
-    assert program.terminate(30) == 128 + signal.SIGTERM
+    os.kill(program.pid, sign)
+    assert program.wait(30) == 128 + sign
     wait_for("all children to be gone", lambda: not any(map(alive, pids)), 10)
+    assert list(data.iterdir()) == [], "its folders are removed"
 
 
 def alive(pid: int) -> bool:

@@ -5,20 +5,22 @@ by seed, and an examination of everything that the directory should hold. What i
 cut; powercut.py loses only what was never synced, and here anything may go.
 
 Words: a directory is *refused* (it does not open, and says so), *healed* (every answer is right),
-or *partly read* (every answer is right or an error). Anything else is a wrong answer.
+*partly read* (every answer is right or an error) or *earlier* (it is whole, of some writes ago: the
+end of a log that a crash left may be gone unseen). Anything else is a wrong answer.
 
 Invariants: the examination compares every key, every revision, lists, counts, the watch of all
 history and the leases with the model; a missing row and a row too many are wrong alike.
 
-Worked example: `damage(Kind.FLIP, files, random)` flips a bit of one file; `examine(folder, model)`
-then says Verdict.REFUSED, for instance.
+Worked example: `apply(Damage.FLIP, path, None, random)` flips a bit of one file; then
+`examine(folder, model, {})` says Verdict.REFUSED, for instance.
 
 Used by tests/e2e/test_damage.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from random import Random
@@ -27,8 +29,9 @@ from typing import Any, Final, NamedTuple
 from kubebraid.coordinator.state import StateUnreadable
 from kubebraid.proto.etcd import rpc_pb2
 from kubebraid.shard.fencing import FenceDamaged
-from kubebraid.shard.storage.datadir import DataDir, DataDirError
+from kubebraid.shard.storage.datadir import DataDir, DataDirError, Extent
 from kubebraid.shard.storage.engine import Engine, EngineError
+from kubebraid.shard.witness import epoch, witness
 from tests.faults.judge import bare
 from tests.robustness.model import Model
 from tests.robustness.validate import Broken, judge
@@ -60,6 +63,7 @@ class Verdict(Enum):
     REFUSED = "refused"
     HEALED = "healed"
     PARTLY = "partly read"
+    EARLIER = "earlier"
     WRONG = "wrong"
 
 
@@ -129,56 +133,66 @@ def _replace(damage: Damage, path: Path, old: Path | None, random: Random) -> bo
 
 
 class DiskWorld(World):
-    """A node on an engine that somebody else has opened."""
+    """A node on an open data directory; begins and stops as `kubebraid serve` does."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, directory: DataDir, engine: Engine) -> None:
         super().__init__()
+        self._opened = directory
+        directory.begin(Extent(witness(engine), epoch(engine)))
         self.engine = engine
         self._start()
+        directory.started(epoch(engine))
+
+    def stop(self) -> None:
+        """In order."""
+        held = Extent(witness(self.engine), epoch(self.engine))
+        self.engine.close()
+        self._opened.stopped(held)
 
 
-def examine(folder: Path, model: Model) -> Finding:
+Earlier = Mapping[int, Model]
+"""What the store was at some earlier revisions."""
+
+
+def examine(folder: Path, model: Model, earlier: Earlier) -> Finding:
     """Open the directory as `serve` does, and ask for everything. Never raises for damage."""
     try:
         directory = DataDir.open(folder)
     except CLEAR as error:
         return Finding(Verdict.REFUSED, str(error))
     try:
-        return _examine_directory(directory, model)
+        engine = directory.open_engine()
+        try:
+            return _examine_world(DiskWorld(directory, engine), model, earlier)
+        finally:
+            _close(engine)
+    except CLEAR as error:
+        return Finding(Verdict.REFUSED, str(error))
     finally:
         directory.close()
 
 
-def _examine_directory(directory: DataDir, model: Model) -> Finding:
-    try:
-        engine = directory.open_engine()
-    except CLEAR as error:
-        return Finding(Verdict.REFUSED, str(error))
-    try:
-        return _examine_world(engine, model)
-    finally:
-        _close(engine)
-
-
 def _close(engine: Engine) -> None:
-    try:
+    with contextlib.suppress(EngineError):  # it tells again what it met
         engine.close()
-    except EngineError:
-        return  # it tells again what it met
 
 
-def _examine_world(engine: Engine, model: Model) -> Finding:
-    try:
-        world = DiskWorld(engine)
-    except CLEAR as error:
-        return Finding(Verdict.REFUSED, str(error))
+def _examine_world(world: World, model: Model, earlier: Earlier) -> Finding:
+    found = world.call("Maintenance.Status", rpc_pb2.StatusRequest()).header.revision
+    if found not in earlier:
+        return _ask_everything(world, model)
+    finding = _ask_everything(world, earlier[found])
+    if finding.verdict is not Verdict.HEALED:
+        return finding
+    return Finding(Verdict.EARLIER, f"it is at {found}, it was at {model.revision}")
+
+
+def _ask_everything(world: World, model: Model) -> Finding:
     refused = ""
     for request in questions(model):
-        method = (
-            "Lease.LeaseLeases" if isinstance(request, rpc_pb2.LeaseLeasesRequest) else ("KV.Range")
-        )
+        leases = isinstance(request, rpc_pb2.LeaseLeasesRequest)
         try:
-            answer = bare(world.call(method, request))
+            answer = bare(world.call("Lease.LeaseLeases" if leases else "KV.Range", request))
         except RpcError as error:
             refused = str(error)
             continue

@@ -32,7 +32,7 @@ from tests.faults.shim import Shim
 
 READY_S_MAX: Final = 20.0
 EXIT_S_MAX: Final = 20.0
-ALARM_S_MAX: Final = 5.0
+ALARM_S_MAX: Final = 2.0
 CHURN_S_MAX: Final = 5.0
 SYNC_US: Final = 300  # as a good disk; with the cut most probably between a write and its sync
 DEVICE_BYTES: Final = 32 << 20  # what the server sizes its own files by: the model holds them all

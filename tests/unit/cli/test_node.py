@@ -151,10 +151,10 @@ def test_cluster_id_is_of_the_store_and_member_id_of_store_and_name() -> None:
 
 
 def test_router_takes_its_turn_before_the_owner() -> None:
-    """What a batch brought is committed in the same turn."""
+    """What a batch brought is committed in the same turn; locks go on from what it answered."""
     started = node(MemoryEngine())
     head, *inner, tail = started.loop._parts
-    assert inner == [started.router, started.owner]
+    assert inner == [started.router, started.owner, started.router.concurrency]
     observer = started._observer
     assert (head, tail) == (observer.head, observer), "a whole turn is watched"
 

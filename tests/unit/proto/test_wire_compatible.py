@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubebraid.proto.etcd import auth_pb2, kv_pb2, rpc_pb2
+from kubebraid.proto.etcd import auth_pb2, election_pb2, kv_pb2, lock_pb2, rpc_pb2
 
 ETCD = """
 authpb.Permission.Type: READ=0 WRITE=1 READWRITE=2
@@ -147,6 +147,19 @@ mvccpb.Event.EventType: PUT=0 DELETE=1
 mvccpb.Event: type=1:EventType kv=2:KeyValue prev_kv=3:KeyValue
 mvccpb.KeyValue: key=1:bytes create_revision=2:int64 mod_revision=3:int64 version=4:int64
     value=5:bytes lease=6:int64
+v3electionpb.CampaignRequest: name=1:bytes lease=2:int64 value=3:bytes
+v3electionpb.CampaignResponse: header=1:ResponseHeader leader=2:LeaderKey
+v3electionpb.LeaderKey: name=1:bytes key=2:bytes rev=3:int64 lease=4:int64
+v3electionpb.LeaderRequest: name=1:bytes
+v3electionpb.LeaderResponse: header=1:ResponseHeader kv=2:KeyValue
+v3electionpb.ProclaimRequest: leader=1:LeaderKey value=2:bytes
+v3electionpb.ProclaimResponse: header=1:ResponseHeader
+v3electionpb.ResignRequest: leader=1:LeaderKey
+v3electionpb.ResignResponse: header=1:ResponseHeader
+v3lockpb.LockRequest: name=1:bytes lease=2:int64
+v3lockpb.LockResponse: header=1:ResponseHeader key=2:bytes
+v3lockpb.UnlockRequest: key=1:bytes
+v3lockpb.UnlockResponse: header=1:ResponseHeader
 """
 
 
@@ -180,7 +193,7 @@ def table() -> dict[str, set[str]]:
 
 def test_every_message_and_enum_is_that_of_etcd() -> None:
     ours: dict[str, set[str]] = {}
-    for module in (kv_pb2, auth_pb2, rpc_pb2):
+    for module in (kv_pb2, auth_pb2, rpc_pb2, lock_pb2, election_pb2):
         for message in module.DESCRIPTOR.message_types_by_name.values():
             ours |= described(message)
         for enum in module.DESCRIPTOR.enum_types_by_name.values():

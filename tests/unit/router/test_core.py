@@ -9,7 +9,7 @@ from kubebraid.base.errors import Code
 from kubebraid.proto.etcd import health_pb2, rpc_pb2
 from kubebraid.proto.server import METHODS, Kind, Shape
 
-from .fakes import Calls
+from .fakes import Calls, row
 
 STOPPED = (int(errors.STOPPED.code), errors.STOPPED.message)
 NOT_A_MESSAGE = b"\x0a\xff"
@@ -63,6 +63,7 @@ def test_malformed_message_ends_its_own_stream(path: str) -> None:
 def test_every_method_of_the_table_answers_an_empty_call(method: int) -> None:
     """A method without an answer would hang its client, or stop the loop."""
     calls = Calls()
+    calls.shards.left.rows = [row(b"/a")]  # the leader that an Observe of "" sees
     spec = METHODS[method]
     service, name = spec.path[1:].split("/")
     path = f"{service.rpartition('.')[2]}/{name}"
@@ -70,6 +71,8 @@ def test_every_method_of_the_table_answers_an_empty_call(method: int) -> None:
     if spec.shape is not Shape.UNARY:
         calls.edge.sent[event.call_id] = []
     calls.deliver(event)
+    while calls.router.concurrency.turn():
+        pass
     owners = calls.shards.owners.values()
     answered = (
         event.call_id in calls.edge.answers

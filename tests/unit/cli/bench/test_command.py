@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,17 +15,15 @@ from kubebraid.cli.bench.command import (
     bench,
     default_folder,
     needed,
+    parser,
+    spoken,
 )
 from kubebraid.cli.bench.figures import Figure
-from kubebraid.cli.bench.results import Failure, Outcome, Results, write
+from kubebraid.cli.bench.results import Failure, Outcome, Results, Taken, write
 from kubebraid.cli.bench.scenarios import choose
 
 RESULTS = Results(
-    command="kubebraid bench put/64",
-    started="2026-03-01T12:00:00Z",
-    machine={},
-    rounds=1,
-    scale=1.0,
+    runs=(Taken("kubebraid bench put/64", "2026-03-01T12:00:00Z", {"KubeBraid": "1.0"}),),
     outcomes=(Outcome("put/64", "words", ({"kubebraid": (Figure("throughput", "/s", 1.0),)},)),),
     failures=(),
 )
@@ -87,7 +86,7 @@ def test_failed_requests_end_in_another_exit_code(
 ) -> None:
     path = tmp_path / "results.json"
     failures = (Failure("put/64", "etcd", "3 requests failed"),)
-    path.write_text(write(Results(**{**vars(RESULTS), "failures": failures})))
+    path.write_text(write(replace(RESULTS, failures=failures)))
     assert bench([f"--from={path}"]) == EXIT_REFUSED
     assert "FAILED: put/64 on etcd: 3 requests failed" in capsys.readouterr().err
 
@@ -99,6 +98,36 @@ def test_file_of_something_else_is_refused(
     path.write_text("{}")
     assert bench([f"--from={path}"]) == EXIT_REFUSED
     assert "not a result" in capsys.readouterr().err
+
+
+def test_runs_are_merged_into_one_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [tmp_path / f"{number}.json" for number in (1, 2, 3)]
+    for path in paths:
+        path.write_text(write(RESULTS))
+    assert bench(["--output=json", "--from", *map(str, paths)]) == EXIT_DONE
+    (outcome,) = json.loads(capsys.readouterr().out)["outcomes"]
+    assert len(outcome["rounds"]) == 3
+
+
+def test_runs_of_different_versions_are_not_merged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newer = Taken("kubebraid bench", "2026-04-01T12:00:00Z", {"KubeBraid": "1.1"})
+    paths = tmp_path / "old.json", tmp_path / "new.json"
+    paths[0].write_text(write(RESULTS))
+    paths[1].write_text(write(replace(RESULTS, runs=(newer,))))
+    assert bench(["--from", *map(str, paths)]) == EXIT_REFUSED
+    printed = capsys.readouterr()
+    assert "the runs differ in KubeBraid: 1.0; 1.1" in printed.err
+    assert printed.out == ""
+
+
+def test_command_is_told_without_where_data_and_text_went() -> None:
+    words = ["put/64", "--data-dir", "here", "--output", "json", "--scale=0.5", "--peer=none"]
+    told = spoken(parser().parse_args(words))
+    assert told == "kubebraid bench put/64 --rounds=3 --scale=0.5 --peer=none"
 
 
 def test_data_go_into_a_checkout_or_the_systems_folder(tmp_path: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import PurePath
 
 import pytest
 
 from kubebraid.cli.bench.figures import Figure, Ratio
 from kubebraid.cli.bench.report import markdown, number, rows, spread, table
-from kubebraid.cli.bench.results import Outcome, Results
+from kubebraid.cli.bench.results import Failure, Outcome, Results, Taken
 
 ROUNDS = tuple(
     {
@@ -18,11 +19,13 @@ ROUNDS = tuple(
     for ours, theirs in ((16_012.0, 15_100.0), (15_000.0, 15_000.0), (18_000.0, 12_000.0))
 )
 RESULTS = Results(
-    command="kubebraid bench put/64",
-    started="2026-03-01T12:00:00Z",
-    machine={"machine": "one, 2 cores"},
-    rounds=3,
-    scale=1.0,
+    runs=(
+        Taken(
+            "kubebraid bench put/64",
+            "2026-03-01T12:00:00Z",
+            {"machine": "one, 2 cores", "disk": "ext4", "load average before": "0.10"},
+        ),
+    ),
     outcomes=(Outcome("put/64", "64 clients put", ROUNDS),),
     failures=(),
 )
@@ -76,17 +79,16 @@ def test_table_names_scale_and_failures() -> None:
     text = table(RESULTS)
     assert "SCALED" not in text
     assert "FAILED" not in text
-    from kubebraid.cli.bench.results import Failure
-
     failed = (Failure("put/256", "etcd", "put: 3 requests failed"),)
-    text = table(replace(RESULTS, scale=0.01, failures=failed))
+    scaled = (replace(RESULTS.outcomes[0], scale=0.01),)
+    text = table(replace(RESULTS, outcomes=scaled, failures=failed))
     assert "SCALED: every count was multiplied by 0.01" in text
     assert text.rstrip().endswith("put/256 on etcd: put: 3 requests failed")
 
 
 def test_columns_of_the_table_are_aligned() -> None:
     lines = table(RESULTS).splitlines()
-    start = lines.index("put/64: 64 clients put") + 1
+    start = lines.index("put/64: 64 clients put; 3 rounds") + 1
     head, throughput, p99 = lines[start : start + 3]
     end = head.index("KubeBraid") + len("KubeBraid")
     assert throughput[:end].endswith("16,012")
@@ -99,3 +101,19 @@ def test_markdown_is_a_page_with_a_table_a_scenario() -> None:
     assert "## put/64\n" in text
     row = "| throughput /s | 16,012 | 15,000 | 1.06 (1.00..1.50) | >= 1.2x  missed |"
     assert row in text.splitlines()
+
+
+def test_notes_tell_once_what_runs_have_in_common() -> None:
+    lines = table(replace(RESULTS, runs=RESULTS.runs * 2)).splitlines()
+    assert lines[:5] == [
+        "machine: one, 2 cores",
+        "measured 2026-03-01T12:00:00Z: kubebraid bench put/64",
+        "  disk ext4; load average before 0.10",
+        "measured 2026-03-01T12:00:00Z: kubebraid bench put/64",
+        "  disk ext4; load average before 0.10",
+    ]
+
+
+def test_pictures_are_linked_from_the_folder_beside_the_page() -> None:
+    text = markdown(RESULTS, [PurePath("some/where/plots/throughput.svg")])
+    assert "![throughput](plots/throughput.svg)" in text.splitlines()

@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import Any, Self
 
-from kubebraid.cli.bench.drivers import RequestsFailed, Tools
+from kubebraid.cli.bench.drivers import BenchError, RequestsFailed, Tools
 from kubebraid.cli.bench.figures import Figure
 from kubebraid.cli.bench.progress import Progress
 from kubebraid.cli.bench.results import OURS, PEER
@@ -20,6 +20,7 @@ class Fakes:
 
     def __init__(self) -> None:
         self.told: list[str] = []
+        self.stubborn = False
         self.running = 0
         self.folders: set[Path] = set()
 
@@ -45,6 +46,8 @@ class FakeServer:
     def __exit__(self, *_: object) -> None:
         self.fakes.told.append(f"end {self.store}")
         self.fakes.running -= 1
+        if self.fakes.stubborn and self.store == "etcd":
+            raise BenchError(f"{self.store} did not stop")
 
     def remove(self, *, keep_log: bool) -> None:
         self.fakes.told.append(f"{'keep' if keep_log else 'remove'} {self.store}")
@@ -151,6 +154,16 @@ def test_setting_that_fails_is_a_failure_of_its_first_scenario() -> None:
     made = run(fakes, chosen)
     assert [f.scenario for f in made.failures] == ["a/1", "a/2"]
     assert made.outcomes == []
+
+
+def test_server_that_does_not_end_is_a_failure_and_no_traceback() -> None:
+    fakes = Fakes()
+    fakes.stubborn = True
+    made = run(fakes, [scenario(fakes, "a/1", prepared(fakes)), scenario(fakes, "b/1", None)], 1)
+    assert [(f.scenario, f.sentence) for f in made.failures] == [
+        ("a/1", "etcd did not stop"),
+        ("b/1", "etcd did not stop"),
+    ]
 
 
 def test_blocks_are_neighbours_with_one_setting() -> None:

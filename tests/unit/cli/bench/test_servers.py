@@ -55,6 +55,13 @@ def test_disk_counts_blocks_and_no_holes(tmp_path: Path) -> None:
     assert 1.0 <= disk_mib(tmp_path) < 1.5
 
 
+@pytest.mark.parametrize("name", ["RESERVE", "0.tmp", "1.tmp"])
+def test_space_that_only_stands_ready_is_not_counted(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(os.urandom(1 << 20))
+    (tmp_path / "000004.sst").write_bytes(os.urandom(1 << 20))
+    assert 1.0 <= disk_mib(tmp_path) < 1.5
+
+
 def test_both_servers_listen_on_the_machine_alone_and_have_one_quota() -> None:
     ours, peer = kubebraid_argv(Path("d"), 1234), etcd_argv("etcd", Path("d"), 1234)
     for argv in (ours, peer):

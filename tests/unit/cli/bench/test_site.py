@@ -82,6 +82,30 @@ def test_window_is_what_the_load_cost() -> None:
     assert server.steps == ["check", "forget", "load", "check"]
 
 
+def test_growth_of_memory_begins_before_the_warm_up() -> None:
+    """A server that buffers a list has grown by it in the warm-up, and not again."""
+    server = Grown()
+    site = Site(cast("Any", server), 1.0, warming=True)
+
+    def load() -> list[Measured]:
+        server.steps.append("load")
+        return [Measured("list", 1_000, 10.0, {})]
+
+    site.measure(load)
+    site.warming = False
+    figures = {figure.name: figure.value for figure in site.measure(load)}
+    assert figures[RSS_GROWTH] == 50.0
+
+
+def test_requests_made_at_once_share_the_time_of_their_tool() -> None:
+    done = [
+        Measured("delivery", 3_000, 1.0, {}, client_cpu_s=0.08),
+        Measured("put", 1_000, 1.0, {}, client_cpu_s=0.08),
+    ]
+    (client,) = cost(done, {"all": 0.0})
+    assert client.value == pytest.approx(20.0)
+
+
 def test_load_with_a_failed_request_gives_no_figures() -> None:
     failed = Measured("put", 990, 1.0, {}, errors=10, first_error="space exceeded")
     with pytest.raises(RequestsFailed, match=r"10 requests failed, 990 were done; space exceeded"):
