@@ -2,7 +2,7 @@
 
 What it is: `Front` for unary and server-streaming methods without a task or a future per call. One
 pump thread takes what the Rust threads have queued and hands it over as one batch. BIDI and
-unknown methods go to an `AioServer` behind a private Unix socket. What it is not: a limiter; Rust
+unknown methods go to a `StreamServer` behind a private Unix socket. What it is not: a limiter; Rust
 reads a message of any size, so the size is checked here before anything else looks at it.
 
 Invariants:
@@ -33,7 +33,7 @@ from kubebraid.base.limits import MESSAGE_BYTES_MAX
 
 from .front_rules import OK, STOPPED, Ending, target_of, too_large, with_port
 from .server import METHODS, AddressInUse, Deliver, EdgeEvent, Kind, Shape
-from .stream_aio import AioServer
+from .stream_h2 import StreamServer
 from .stream_native import NativeStreams
 
 BATCH_EVENTS_MAX: Final = 1024
@@ -67,7 +67,7 @@ class NativeFront:
     ) -> None:
         self._address, self._deliver, self._name = address, deliver, name
         self._message_bytes_max = message_bytes_max
-        self._aio = AioServer(deliver, (Shape.BIDI,), self, BIDI_CALL_ID_FIRST, message_bytes_max)
+        self._bidi = StreamServer(deliver, self, BIDI_CALL_ID_FIRST, message_bytes_max)
         self._open: dict[int, int] = {}  # call id -> method
         self._streams_open: set[int] = set()
         self._stopping = False
@@ -95,7 +95,7 @@ class NativeFront:
         self._address = with_port(self._address, self._native.bound_port)
         self._folder = Path(tempfile.mkdtemp(prefix="kubebraid-front-"))  # its mode is 0700
         socket = str(self._folder / "streams.sock")
-        await self._aio.start(target_of(socket))
+        await self._bidi.start(socket)
         self._native.set_fallback(socket)
         self._native.start()
         self._pump_thread = Thread(target=self._pump, name=f"{self._name} pump", daemon=True)
@@ -108,7 +108,7 @@ class NativeFront:
             return
         self._stopping = True
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._aio.stop(grace_s), name=f"{self._name} stop streams")
+            group.create_task(self._bidi.stop(grace_s), name=f"{self._name} stop streams")
             group.create_task(self._wait_answered(grace_s), name=f"{self._name} stop calls")
         await asyncio.to_thread(self._native.close)
         await asyncio.to_thread(self._pump_thread.join)
@@ -190,27 +190,27 @@ class NativeFront:
         """See Edge."""
         assert code != OK.code, "OK is not a failure"
         if call_id >= BIDI_CALL_ID_FIRST:
-            self._aio.calls.fail(call_id, code, message)
+            self._bidi.calls.fail(call_id, code, message)
         else:
             self._finish(call_id, Ending(code, message))
 
     def send(self, call_id: int, payload: bytes) -> None:
         """See Edge."""
         if call_id >= BIDI_CALL_ID_FIRST:
-            self._aio.calls.send(call_id, payload)
+            self._bidi.calls.send(call_id, payload)
         elif call_id in self._open:
             self._streams.send(call_id, payload)
 
     def pending_bytes(self, call_id: int) -> int:
         """See Edge."""
         if call_id >= BIDI_CALL_ID_FIRST:
-            return self._aio.calls.pending_bytes(call_id)
+            return self._bidi.calls.pending_bytes(call_id)
         return self._streams.pending_bytes(call_id)
 
     def end(self, call_id: int) -> None:
         """See Edge."""
         if call_id >= BIDI_CALL_ID_FIRST:
-            self._aio.calls.end(call_id)
+            self._bidi.calls.end(call_id)
         else:
             self._finish(call_id, OK)
 

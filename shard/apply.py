@@ -24,9 +24,11 @@ tests/unit/shard/test_apply.py, tests/property/test_history.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
+from kubebraid.base.keyspace import KeyRange
 from kubebraid.base.limits import LEASE_TTL_S_MAX, LEASE_TTL_S_MIN
 from kubebraid.base.ops import (
     DeleteOp,
@@ -67,14 +69,16 @@ class Evaluation:
         leases: LeaseTable,
         known: Revision,
         floor: Revision,
+        counted: Callable[[KeyRange], int | None],
     ) -> None:
-        """`known`: a revision that everything stored is at or below; `floor`: compacted below.
+        """`known`: a revision that everything stored is at or below; `floor`: compacted below;
+        `counted`: see BatchView.
 
         `certain`: `known` is R as of after the request in hand arrived, so what lies above it is in
         the future; otherwise such a request is ambiguous until a sample was read.
         """
         self.certain = True
-        self._view = BatchView(reader, leases)
+        self._view = BatchView(reader, leases, counted)
         self._reader = reader
         self._tablet_of = tablet_of
         self._known = known
@@ -239,11 +243,16 @@ class Evaluation:
 
 
 def _read(reader: Reader, view: BatchView, op: RangeOp) -> tuple[Sequence[AnyRow], int]:
-    """All rows of a range inside a transaction, and their number: what the view shows now, or
-    what an explicit revision (checked before) saw."""
+    """The rows that decide the answer to a range inside a transaction, and the number of all: what
+    the view shows now, or what an explicit revision (checked before) saw."""
     rows: Sequence[AnyRow]
     if op.revision > 0 and op.span is not None:
         rows = [row for page in mvcc.rows_at(reader, op.span, op.revision) for row in page]
-    else:
-        rows = [row for _, row in view.rows(op.span)]
+        return rows, len(rows)
+    wanted = 0 if op.count_only else op.fetch_limit() + 1
+    if op.span is not None and (op.count_only or wanted > 1):
+        total = view.count(op.span)
+        if total is not None:
+            return [row for _, row in islice(view.rows(op.span), wanted)], total
+    rows = [row for _, row in view.rows(op.span)]
     return rows, len(rows)

@@ -77,6 +77,10 @@ class KeyCounts:
             self._build(self._covered)
         return bool(self._crowded) or self._covered is not None
 
+    def known(self, span: KeyRange) -> int | None:
+        """As `count`; None before the counters are complete."""
+        return self.count(span) if self.complete else None
+
     def count(self, span: KeyRange) -> int:
         """Live keys of a range now. Only when `complete`. Raises EngineError."""
         assert self.complete

@@ -65,8 +65,7 @@ class Owner:
         self._clock = seams.clock
         self._counts = KeyCounts(engine)
         settler = Settler(engine, seams.space)
-        self._writer = Writer(engine, owned, sequencer, settler, seams)
-        self._writer.subscribers.append(self._counts.published)
+        self._writer = Writer(engine, owned, sequencer, settler, seams, self._counts)
         self._reader = Reader(engine, owned, seams.clock, Totals(engine, owned, self._counts))
         self._compactor = Compactor(engine, sorted(owned.oepochs))
         self._upkeep = Upkeep(engine, self._compactor, self._counts, settler, seams)

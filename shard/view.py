@@ -12,7 +12,7 @@ Tested in tests/unit/shard/test_view.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from kubebraid.base.keyspace import KeyRange
 from kubebraid.base.revision import LeaseId
@@ -30,9 +30,13 @@ class Ambiguous(Exception):
 class BatchView:
     """The state that the next request of a batch meets."""
 
-    def __init__(self, reader: Reader, leases: LeaseTable) -> None:
+    def __init__(
+        self, reader: Reader, leases: LeaseTable, counted: Callable[[KeyRange], int | None]
+    ) -> None:
+        """`counted`: the engine's keys in a range, None while they are not known."""
         self._reader = reader
         self._leases = leases
+        self._counted = counted
         self.overlay: dict[bytes, DraftRow | None] = {}
         self.granted: dict[LeaseId, int] = {}
         self.revoked: set[LeaseId] = set()
@@ -66,6 +70,16 @@ class BatchView:
                     yield key, keycodec.unpack_row(value)
         for key in ours[at:]:
             yield from self._drafted(key)
+
+    def count(self, span: KeyRange) -> int | None:
+        """How many rows there are, without walking over them; None if only that would tell."""
+        total = self._counted(span)
+        if total is None:
+            return None
+        for key, row in self.overlay.items():
+            if span.contains(key):
+                total += (row is not None) - (mvcc.newest(self._reader, key) is not None)
+        return total
 
     def _drafted(self, key: bytes) -> Iterator[tuple[bytes, AnyRow]]:
         row = self.overlay[key]

@@ -56,6 +56,7 @@ from kubebraid.base.revision import TabletId
 from kubebraid.proto import requests
 
 from .apply import Evaluation
+from .counts import KeyCounts
 from .draft import Outcome
 from .fencing import FenceDamaged
 from .ownership import Ownership
@@ -83,11 +84,13 @@ class Writer:
         sequencer: SequencerPort,
         settler: Settler,
         seams: ShardSeams,
+        counts: KeyCounts,
     ) -> None:
         self._engine = engine
         self._owned = ownership
         self._sequencer = sequencer
         self._settler = settler
+        self._counts = counts
         self._clock = seams.clock
         self._on_fatal = seams.on_fatal
         self._on_full = seams.on_full
@@ -98,7 +101,8 @@ class Writer:
         self._certain = False  # `known` is R as of after the first queued call arrived
         self._requests = 0
         self._failed = False
-        self.subscribers: list[Callable[[Publication], None]] = []
+        # The counters first: what a batch publishes, the next one's evaluation counts on.
+        self.subscribers: list[Callable[[Publication], None]] = [counts.published]
 
     def submit(self, calls: Iterable[WriteCall], done: Done) -> None:
         """Queue writes. Refused at once: a stopped writer, a full queue, another map."""
@@ -176,6 +180,7 @@ class Writer:
             self._owned.leases,
             self._owned.known,
             self._owned.floor(),
+            self._counts.known,
         )
         answers: list[tuple[WriteCall, Done, Outcome]] = []
         while (

@@ -375,6 +375,52 @@ def _then(first: bytes, stop: threading.Event) -> Iterator[bytes]:
     stop.wait(2 * PATIENCE_S)
 
 
+def test_deadline_of_a_stream_closes_it(server: Server, channel: Any) -> None:
+    server.rule = ignore
+    stop = threading.Event()
+    stream = channel.stream_stream(WATCH)(_then(b"x", stop), timeout=0.3)
+    assert status(lambda: next(stream))[0] == grpc.StatusCode.DEADLINE_EXCEEDED
+    server.wait(Kind.CLOSED)
+    stop.set()
+    # grpcio tells HALF_CLOSED before it, as if the client had finished.
+    assert server.kinds()[:2] == [Kind.OPEN, Kind.MESSAGE]
+    assert server.kinds()[-1] == Kind.CLOSED
+
+
+@pytest.mark.parametrize("path", [PUT, WATCH])
+def test_gzip_is_taken(server: Server, channel: Any, path: str) -> None:
+    payload = b"compressible " * 10_000
+    gzip = grpc.Compression.Gzip
+    if path == PUT:
+        put = channel.unary_unary(PUT)
+        assert put(payload, timeout=PATIENCE_S, compression=gzip) == payload
+    else:
+        messages = iter([payload, b"", payload])
+        stream = channel.stream_stream(WATCH)(messages, timeout=PATIENCE_S, compression=gzip)
+        assert list(stream) == [payload, b"", payload]
+
+
+def test_stalled_streams_do_not_stall_others(server: Server, channel: Any) -> None:
+    """Ten clients' windows full on one connection: the eleventh stream is answered."""
+
+    def rule(edge: Edge, event: EdgeEvent) -> None:
+        if event.payload == b"flood":
+            while edge.pending_bytes(event.call_id) <= STREAM_HIGH_WATER_BYTES:
+                edge.send(event.call_id, bytes(1_000_000))
+        else:
+            echo(edge, event)
+
+    server.rule = rule
+    stop = threading.Event()
+    stalled = [channel.stream_stream(WATCH)(_then(b"flood", stop)) for _ in range(10)]
+    server.wait_count(Kind.MESSAGE, 10)
+    answers = channel.stream_stream(WATCH)(iter([b"ping"]), timeout=PATIENCE_S)
+    assert list(answers) == [b"ping"]
+    stop.set()
+    for stream in stalled:
+        stream.cancel()
+
+
 def test_vanished_client_gives_closed_and_cancelled(server: Server) -> None:
     server.rule = ignore
     stop = threading.Event()

@@ -37,11 +37,12 @@ from kubebraid.proto.etcd import rpc_pb2
 from kubebraid.proto.kvwire import key_of, key_value
 from kubebraid.shard import keycodec
 from kubebraid.shard.apply import Evaluation
+from kubebraid.shard.counts import KeyCounts
 from kubebraid.shard.fencing import FenceDamaged
 from kubebraid.shard.owner import Owner
 from kubebraid.shard.ownership import Ownership, adopt
 from kubebraid.shard.seams import ShardSeams
-from kubebraid.shard.storage.engine import Batch, EngineClosed, EngineError, Reader
+from kubebraid.shard.storage.engine import Batch, Engine, EngineClosed, EngineError, Reader
 from kubebraid.shard.storage.memory import MemoryEngine, MemorySnapshot, _Table
 from kubebraid.shard.storage.space import ENDLESS, Space
 
@@ -409,6 +410,7 @@ class Stand:
             self.owned.leases,
             self.owned.known if known is None else known,
             self.floor,
+            counted(self.engine).known,
         )
 
     def read(self, wanted: ReadCall) -> Sink:
@@ -417,6 +419,14 @@ class Stand:
         self.owner.read(wanted, sink)
         self.run()
         return sink
+
+
+def counted(engine: Engine) -> KeyCounts:
+    """Counters of what stands in an engine, complete."""
+    counts = KeyCounts(engine)
+    while counts.turn():
+        pass
+    return counts
 
 
 # -- stored rows -----------------------------------------------------------------------------------

@@ -246,6 +246,17 @@ def test_put_that_keeps_a_value_is_checked_against_the_state_before() -> None:
 # -- ranges at a revision --------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 5])
+def test_range_with_a_limit_counts_all_and_sees_the_batch(limit: int) -> None:
+    made = batch(b"/a/b", b"/a/c", b"/a/d")
+    ranged = get(b"/a/", b"/a0")._replace(limit=limit)
+    answer = made.txn(txn([], [put(b"/a/a"), delete(b"/a/c"), put(b"/a/d"), ranged]))
+    assert isinstance(answer, Branched)
+    body = rpc_pb2.RangeResponse.FromString(settled(made, answer.answers[3]))
+    assert [kv.key for kv in body.kvs] == [b"/a/a", b"/a/b", b"/a/d"][:limit]
+    assert (body.count, body.more) == (3, limit < 3)
+
+
 def test_range_at_a_revision_does_not_see_the_batch() -> None:
     made = batch(b"/a/x")  # at revision 2
     answer = made.txn(txn([], [put(b"/a/x"), put(b"/a/y"), get(b"/a/", b"/a0", revision=2)]))

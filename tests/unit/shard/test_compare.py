@@ -12,7 +12,7 @@ from kubebraid.shard.draft import DraftRow
 from kubebraid.shard.lease import LeaseTable
 from kubebraid.shard.storage.memory import MemoryEngine
 from kubebraid.shard.view import Ambiguous, BatchView
-from tests.unit.shard.fakes import compare, store_versions
+from tests.unit.shard.fakes import compare, counted, store_versions
 
 KNOWN = 10
 VERSION, CREATE, MOD = CompareTarget.VERSION, CompareTarget.CREATE, CompareTarget.MOD
@@ -25,7 +25,7 @@ def view() -> BatchView:
     """a stands at revision 5 with the value "5"; b was put by this very batch."""
     engine = MemoryEngine()
     store_versions(engine, b"a", 5)
-    made = BatchView(engine, LeaseTable())
+    made = BatchView(engine, LeaseTable(), counted(engine).known)
     made.overlay[b"b"] = DraftRow(b"b", b"new", pending(0), pending(0), 1, 9)
     return made
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from kubebraid.base.keyspace import EVERYTHING, KeyRange, single
 from kubebraid.base.revision import pending
 from kubebraid.shard import keycodec
+from kubebraid.shard.counts import KeyCounts
 from kubebraid.shard.draft import DraftRow
 from kubebraid.shard.lease import LeaseTable
 from kubebraid.shard.storage.engine import Batch
 from kubebraid.shard.storage.memory import MemoryEngine
 from kubebraid.shard.view import BatchView, attached_keys
-from tests.unit.shard.fakes import store_versions
+from tests.unit.shard.fakes import counted, store_versions
+
+KEYS = st.binary(min_size=1, max_size=2).map(lambda key: bytes(97 + n % 4 for n in key))
 
 
 def draft(key: bytes, lease: int = 0) -> DraftRow:
@@ -21,7 +27,7 @@ def view(*stored: bytes) -> BatchView:
     engine = MemoryEngine()
     for key in stored:
         store_versions(engine, key, 5)
-    return BatchView(engine, LeaseTable())
+    return BatchView(engine, LeaseTable(), counted(engine).known)
 
 
 def keys(made: BatchView, span: KeyRange | None = EVERYTHING) -> list[bytes]:
@@ -82,7 +88,23 @@ def test_attached_keys_are_the_engines_corrected_by_the_batch() -> None:
         batch.put(keycodec.attachment(7, key), b"")
     batch.put(keycodec.attachment(8, b"other"), b"")
     engine.write(batch, sync=True)
-    made = BatchView(engine, LeaseTable())
+    made = BatchView(engine, LeaseTable(), counted(engine).known)
     made.overlay.update({b"gone": None, b"moved": draft(b"moved", 8), b"new": draft(b"new", 7)})
     assert made.attached(7) == [b"kept", b"new"]
     assert list(attached_keys(engine, 7)) == [b"gone", b"kept", b"moved"]
+
+
+@given(st.sets(KEYS), st.dictionaries(KEYS, st.booleans()), KEYS, KEYS)
+def test_count_is_the_number_of_rows(
+    stored: set[bytes], written: dict[bytes, bool], start: bytes, end: bytes
+) -> None:
+    """Counters of the engine, corrected by what the batch has made and deleted so far."""
+    made = view(*stored)
+    made.overlay.update({key: draft(key) if live else None for key, live in written.items()})
+    for span in (EVERYTHING, single(start), KeyRange(*sorted((start, end + b"\x01")))):
+        assert made.count(span) == len(keys(made, span))
+
+
+def test_count_is_not_known_before_the_counters_are_complete() -> None:
+    engine = MemoryEngine()
+    assert BatchView(engine, LeaseTable(), KeyCounts(engine).known).count(EVERYTHING) is None
