@@ -1,8 +1,7 @@
 """A grpc.aio server that turns calls of any shape into edge events.
 
-What it is: the half of a front that runs on asyncio. The grpcio front serves every method with it;
-the native front puts it behind a private Unix socket for BIDI and unknown methods. What it is not:
-fast for unary calls; there the native front answers without a task.
+What it is: the half of the grpcio front that runs on asyncio. What it is not: fast; the native
+front answers unary calls without a task, and streams through `stream_h2.py`.
 
 Invariants:
 - what a call has queued is written before its `Ending` takes effect;
