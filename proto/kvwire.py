@@ -113,12 +113,13 @@ def watch_events(encoded: Iterable[bytes]) -> bytes:
     return b"".join([b"\x5a" + varint(len(item)) + item for item in encoded])
 
 
-def range_rows(raws: Iterable[bytes | memoryview]) -> bytes:
+def range_rows(raws: Iterable[bytes]) -> bytes:
     """KeyValues as the repeated field 2 of a RangeResponse."""
     # Rows are copied once: heads and rows are joined, not glued pair by pair.
-    parts: list[bytes | memoryview] = []
+    parts: list[bytes] = []
     for raw in raws:
-        parts += (_ROW_HEADS.get(len(raw)) or _row_head(len(raw)), raw)
+        parts.append(_ROW_HEADS.get(len(raw)) or _row_head(len(raw)))
+        parts.append(raw)
     return b"".join(parts)
 
 
@@ -129,10 +130,11 @@ def _row_head(size: int) -> bytes:
     return head
 
 
-def row_chunks(
-    raws: Sequence[bytes | memoryview], bytes_max: int
-) -> Iterator[Sequence[bytes | memoryview]]:
+def row_chunks(raws: Sequence[bytes], bytes_max: int) -> Iterator[Sequence[bytes]]:
     """Runs of at most `bytes_max` bytes, or one KeyValue that is larger."""
+    if raws and sum(map(len, raws)) <= bytes_max:
+        yield raws
+        return
     begin = size = 0
     for at, raw in enumerate(raws):
         if size and size + len(raw) > bytes_max:

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections import deque
 from threading import Lock
 
-from pygrpc_native import STREAM_CLOSED, STREAM_FULL, NativeGrpcFront
+from pygrpc_native import STREAM_CLOSED, STREAM_FULL, STREAM_SENT, NativeGrpcFront
 
 from .front_rules import OK, Ending
 from .server import STREAM_HIGH_WATER_BYTES, STREAM_LOW_WATER_BYTES
@@ -77,6 +77,8 @@ class NativeStreams:
                     return
                 backlog = self._backlogs[call_id] = _Backlog()
             backlog.put(payload)
+            # Not only the pump, which may wait long for the interpreter while we are busy.
+            self._pass_on(call_id, backlog)
 
     def pending_bytes(self, call_id: int) -> int:
         """Bytes in the call's backlog."""
@@ -104,20 +106,25 @@ class NativeStreams:
 
     def _flush(self, call_id: int) -> bool:
         backlog = self._backlogs[call_id]
-        sent = None
-        while backlog.queue:
-            sent = self._native.stream_try_send(call_id, backlog.queue[0])
-            if sent == STREAM_FULL:
-                return backlog.drained()
-            if sent == STREAM_CLOSED:
-                del self._backlogs[call_id]
-                return False  # Rust's cancel event tells
-            backlog.take()
+        sent = self._pass_on(call_id, backlog)
+        if sent == STREAM_FULL:
+            return backlog.drained()
         del self._backlogs[call_id]
+        if sent == STREAM_CLOSED:
+            return False  # Rust's cancel event tells
         if backlog.ending is not None:
             self._finish(call_id, backlog.ending)
             return False
         return backlog.drained()
+
+    def _pass_on(self, call_id: int, backlog: _Backlog) -> int:
+        """Sends what Rust takes; how the last attempt went."""
+        sent = STREAM_SENT
+        while backlog.queue and sent == STREAM_SENT:
+            sent = self._native.stream_try_send(call_id, backlog.queue[0])
+            if sent == STREAM_SENT:
+                backlog.take()
+        return sent
 
     def _finish(self, call_id: int, ending: Ending) -> None:
         if ending == OK:

@@ -148,11 +148,6 @@ def unpack_row(value: bytes) -> Row:
     return Row(mod, create, version, lease_of, value[ROW_HEADER_BYTES:])
 
 
-def raw_of(value: bytes) -> memoryview:
-    """The serialized KeyValue of an n or h value, without a copy."""
-    return memoryview(value)[ROW_HEADER_BYTES:]
-
-
 def row_revision(value: bytes) -> Revision:
     """The mod revision of an n or h value, without unpacking the rest."""
     return int.from_bytes(value[:8], "big")

@@ -96,10 +96,11 @@ def rows_newest(reader: Reader, span: KeyRange, first: int = 0) -> Iterator[list
         yield [keycodec.unpack_row(value) for _, value in page]
 
 
-def raws_newest(reader: Reader, span: KeyRange, first: int = 0) -> Iterator[list[memoryview]]:
-    """As `rows_newest`, but their serialized KeyValues alone, which are not copied."""
+def raws_newest(reader: Reader, span: KeyRange, first: int = 0) -> Iterator[list[bytes]]:
+    """As `rows_newest`, but their serialized KeyValues alone."""
+    header = keycodec.ROW_HEADER_BYTES
     for page in pages(reader, *keycodec.newest_bounds(span), first=first):
-        yield [keycodec.raw_of(value) for _, value in page]
+        yield [value[header:] for _, value in page]
 
 
 def rows_at(reader: Reader, span: KeyRange, revision: Revision) -> Iterator[list[Row]]:

@@ -290,13 +290,11 @@ class _Job:
             yield ReadChunk(rows, 0, False) if rows else None
         yield ReadChunk([], taken, True)
 
-    def _spliced(
-        self, slices: Iterator[Sequence[bytes | memoryview]]
-    ) -> Iterator[ReadChunk | None]:
+    def _spliced(self, slices: Iterator[Sequence[bytes]]) -> Iterator[ReadChunk | None]:
         """As `_rows`, as bytes of an answer, up to the limit."""
         limit = self._call.limit
         taken = 0
-        shown: bytes | memoryview | None = None
+        shown: bytes | None = None
         for raws in slices:
             left = limit - taken
             over = bool(limit) and len(raws) > left
@@ -307,7 +305,7 @@ class _Job:
             if over:
                 total = yield from self._totals.total(self._call, slices, taken + len(raws))
                 if shown is not None:
-                    rest = KeyRange(key_of(bytes(shown)) + b"\x00", self._call.span.end)
+                    rest = KeyRange(key_of(shown) + b"\x00", self._call.span.end)
                     self._totals.remember(rest, self._call.revision, total - limit)
                 yield ReadChunk((), total, True)
                 return
