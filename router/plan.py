@@ -15,12 +15,15 @@ Tested in tests/unit/router/test_plan.py.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from kubebraid.base.keyspace import KeyRange
 from kubebraid.base.ops import DeleteOp, PutOp, RangeOp, TxnOp
 from kubebraid.base.revision import Revision, TabletId
 from kubebraid.base.tabletmap import TabletMap
+
+TARGETS_MAX: Final = 4_096  # tablets whose targets are kept
 
 
 class ReadPart(NamedTuple):
@@ -76,7 +79,12 @@ def write_target(tablets: TabletMap, op: PutOp | DeleteOp | TxnOp) -> WriteTarge
 def put_target(tablets: TabletMap, key: bytes) -> WriteTarget:
     """The common case: one key."""
     tablet = tablets.tablet_of(key)
-    return WriteTarget((tablet.id,), frozenset((tablet.shard,)))
+    return _one(tablet.id, tablet.shard)
+
+
+@lru_cache(maxsize=TARGETS_MAX)
+def _one(tablet: TabletId, shard: str) -> WriteTarget:
+    return WriteTarget((tablet,), frozenset((shard,)))
 
 
 def _spans(op: PutOp | DeleteOp | RangeOp | TxnOp) -> Iterator[KeyRange]:

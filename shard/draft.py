@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from kubebraid.base.errors import RequestRefused
 from kubebraid.base.ops import RangeOp
@@ -45,9 +45,9 @@ class DraftRow:
     def settle(self, first: Revision) -> None:
         """Give the row its real revisions and its bytes."""
         assert not self.raw, "a row settles once"
-        self.mod = resolve(self.mod, first)
-        self.create = resolve(self.create, first)
-        self.raw = key_value(self.key, self.create, self.mod, self.version, self.value, self.lease)
+        mod = self.mod = resolve(self.mod, first)
+        create = self.create = resolve(self.create, first)
+        self.raw = key_value(self.key, create, mod, self.version, self.value, self.lease)
 
     def row(self) -> Row:
         assert self.raw, "only a settled row has bytes"
@@ -62,7 +62,7 @@ def value_in(row: AnyRow) -> bytes:
     return row.value if isinstance(row, DraftRow) else value_of(row.raw)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that doubles its cost
 class Change:
     """One key changed by write number `index`; `new` None is a deletion.
 
@@ -78,8 +78,7 @@ class Change:
     before: AnyRow | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(NamedTuple):
     position: int
     previous: AnyRow | None  # what prev_kv asks for
 
@@ -87,7 +86,7 @@ class Put:
         return b"" if self.previous is None else blob(2, self.previous.raw)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that doubles its cost
 class Deleted:
     position: int
     count: int
@@ -97,7 +96,7 @@ class Deleted:
         return integer(2, self.count) + b"".join([blob(3, row.raw) for row in self.previous])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that doubles its cost
 class Ranged:
     position: int
     op: RangeOp
@@ -108,8 +107,7 @@ class Ranged:
         return ranges.body(self.op, self.rows, self.count)
 
 
-@dataclass(frozen=True, slots=True)
-class Branched:
+class Branched(NamedTuple):
     """The answer of a transaction: which branch ran, and each operation's answer."""
 
     position: int
@@ -122,8 +120,7 @@ class Branched:
         return b"".join(parts)
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseAnswer:
+class LeaseAnswer(NamedTuple):
     """LeaseGrantResponse (id and TTL) or LeaseRevokeResponse (nothing)."""
 
     position: int

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from kubebraid.base.keyspace import KeyRange
 from kubebraid.base.record import Row
@@ -67,7 +67,7 @@ def _escape(key: bytes) -> bytes:
 
 def history_prefix(key: bytes) -> bytes:
     """What all h rows of `key` begin with."""
-    return b"h" + _escape(key) + b"\x00\x01"
+    return b"h" + key.replace(b"\x00", b"\x00\xff") + b"\x00\x01"
 
 
 def history(key: bytes, revision: Revision, sub: int = LAST_SUB) -> bytes:
@@ -138,8 +138,24 @@ def cell(name: str) -> bytes:
     return b"m" + name.encode()
 
 
-def pack_row(row: Row) -> bytes:
+class _Packable(Protocol):
+    """A row with its revisions and bytes."""
+
+    @property
+    def mod(self) -> Revision: ...
+    @property
+    def create(self) -> Revision: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def lease(self) -> LeaseId: ...
+    @property
+    def raw(self) -> bytes: ...
+
+
+def pack_row(row: _Packable) -> bytes:
     """The value of an n or h row."""
+    assert row.raw, "only a settled row has bytes"
     return _ROW.pack(row.mod, row.create, row.version, row.lease) + row.raw
 
 
@@ -166,7 +182,12 @@ class LogChange(NamedTuple):
 def pack_changes(changes: Sequence[LogChange]) -> bytes:
     """The value of an l row, in the order of the operations."""
     assert changes, "a revision without changes has no log row"
-    return b"".join([_CHANGE.pack(c.deleted, c.sub, c.before, len(c.key)) + c.key for c in changes])
+    return b"".join([pack_change(*change) for change in changes])
+
+
+def pack_change(key: bytes, deleted: bool, sub: int, before: Revision) -> bytes:
+    """One of them, which is a row's value if it is the only one."""
+    return _CHANGE.pack(deleted, sub, before, len(key)) + key
 
 
 def unpack_changes(value: bytes) -> list[LogChange]:

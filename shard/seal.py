@@ -55,14 +55,10 @@ def seal(
     for change in evaluation.changes:
         if change.new is not None:
             change.new.settle(first)
-    last = {(change.index, change.key): change.sub for change in evaluation.changes}
-    for change in evaluation.changes:
-        is_last = last[change.index, change.key] == change.sub
-        _write_change(batch, change, first + change.index, is_last)
-    commits = _commits(evaluation.changes, first)
-    for tablet, of_tablet in commits.items():
-        for commit in of_tablet:
-            batch.put(keycodec.log(tablet, commit.revision), _log_row(commit))
+    # Nearly always: each write has changed one key.
+    alone = len(evaluation.changes) == evaluation.writes
+    commits = _single if alone else _joint
+    sealed = commits(batch, evaluation.changes, first)
     advanced = {
         tablet: fencing.advance(fences[tablet], oepochs[tablet], first + index)
         for tablet, index in last_index(evaluation.changes).items()
@@ -74,7 +70,40 @@ def seal(
         batch.put(keycodec.fence(tablet), fence.pack())
     _write_leases(batch, evaluation)
     assert bool(len(batch)) == bool(advanced), "what is written can be told by a fence"
-    return Sealed(batch, advanced, commits)
+    return Sealed(batch, advanced, sealed)
+
+
+def _single(
+    batch: Batch, changes: Sequence[Change], first: Revision
+) -> dict[TabletId, list[Commit]]:
+    """The rows and commits of writes that changed one key each."""
+    commits: dict[TabletId, list[Commit]] = {}
+    for change in changes:
+        revision = first + change.index
+        _write_change(batch, change, revision, True)
+        event = _event(change, revision)
+        of_tablet = commits.get(change.tablet)
+        if of_tablet is None:
+            of_tablet = commits[change.tablet] = []
+        of_tablet.append(Commit(revision, (event,)))
+        logged = keycodec.pack_change(event.key, event.deleted, event.sub, event.before)
+        batch.put(keycodec.log(change.tablet, revision), logged)
+    return commits
+
+
+def _joint(
+    batch: Batch, changes: Sequence[Change], first: Revision
+) -> dict[TabletId, list[Commit]]:
+    """The rows and commits of any writes."""
+    last = {(change.index, change.key): change.sub for change in changes}
+    for change in changes:
+        is_last = last[change.index, change.key] == change.sub
+        _write_change(batch, change, first + change.index, is_last)
+    commits = _commits(changes, first)
+    for tablet, of_tablet in commits.items():
+        for commit in of_tablet:
+            batch.put(keycodec.log(tablet, commit.revision), _log_row(commit))
+    return commits
 
 
 def _write_change(batch: Batch, change: Change, revision: Revision, is_last: bool) -> None:
@@ -92,15 +121,14 @@ def _write_change(batch: Batch, change: Change, revision: Revision, is_last: boo
         return
     if new_lease and new_lease != old_lease:
         batch.put(keycodec.attachment(new_lease, change.key), b"")
-    batch.put(keycodec.newest(change.key), keycodec.pack_row(new.row()))
+    batch.put(keycodec.newest(change.key), keycodec.pack_row(new))
 
 
 def _supersede(batch: Batch, key: bytes, old: AnyRow, revision: Revision) -> None:
     """Move a version to the history space; one that its own write replaced keeps its place."""
-    settled = old.row() if isinstance(old, DraftRow) else old
-    replaced_at_once = isinstance(old, DraftRow) and settled.mod == revision
+    replaced_at_once = isinstance(old, DraftRow) and old.mod == revision
     sub = old.sub if isinstance(old, DraftRow) and replaced_at_once else keycodec.LAST_SUB
-    batch.put(keycodec.history(key, settled.mod, sub), keycodec.pack_row(settled))
+    batch.put(keycodec.history(key, old.mod, sub), keycodec.pack_row(old))
 
 
 def _commits(changes: Sequence[Change], first: Revision) -> dict[TabletId, list[Commit]]:
