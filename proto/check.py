@@ -67,7 +67,9 @@ def check_txn(request: rpc_pb2.TxnRequest, ops_max: int = TXN_OPS_MAX) -> Reques
     if refused is not None:
         return refused
     for branch in (request.success, request.failure):
-        if not isinstance(_writes(branch), _Writes):
+        # One operation meets no other: that is what kube-apiserver sends.
+        alone = len(branch) == 1 and not branch[0].HasField("request_txn")
+        if branch and not alone and not isinstance(_writes(branch), _Writes):
             return errors.DUPLICATE_KEY
     return None
 
@@ -76,8 +78,9 @@ def _check_txn_shape(request: rpc_pb2.TxnRequest, ops_max: int) -> RequestRefuse
     ops = max(len(request.compare), len(request.success), len(request.failure))
     if ops > ops_max:
         return errors.TOO_MANY_OPS
-    if any(not compare.key for compare in request.compare):
-        return errors.EMPTY_KEY
+    for compare in request.compare:
+        if not compare.key:
+            return errors.EMPTY_KEY
     for branch in (request.success, request.failure):
         for op in branch:
             refused = _check_op(op, ops_max - ops)

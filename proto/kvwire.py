@@ -200,4 +200,5 @@ class Header:
 
 def inner_header(revision: int) -> bytes:
     """Field 1 of an answer inside a TxnResponse: etcd fills in the revision alone."""
-    return blob(1, integer(3, revision))
+    written = varint(revision)
+    return b"\x0a" + varint(len(written) + 1) + b"\x18" + written if revision else b"\x0a\x00"

@@ -15,9 +15,11 @@ tests/unit/router/test_guard.py.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
-from kubebraid.base.ops import PutOp, TxnOp
+from kubebraid.base.ops import Op, PutOp, TxnOp
 from kubebraid.base.ports import ALARM_CORRUPT, ALARM_NOSPACE, Alarm
 
 from .context import Context
@@ -30,12 +32,16 @@ class Guard:
         self._context = context
         self._quota = context.quota_bytes
 
+    def open(self) -> bool:
+        """Whether every write passes, whatever its size: no alarm, no quota."""
+        return not self._quota and not self._context.coordinator.alarms()
+
     def refuses(self, size: int = 0) -> RequestRefused | None:
         """Why a write that adds `size` bytes cannot pass; None if it can."""
         coordinator = self._context.coordinator
         alarms = coordinator.alarms()
         if not alarms and not self._quota:
-            return None  # nearly every write: no alarm, no quota
+            return None
         kinds = {alarm.kind for alarm in alarms}
         if ALARM_CORRUPT in kinds:
             return errors.CORRUPT
@@ -57,6 +63,16 @@ def _stored(_was_raised: bool) -> None:
     """The refusal does not wait for the alarm's record: refusing is right either way."""
 
 
+def free() -> int:
+    """What a write costs that adds nothing."""
+    return 0
+
+
+def lease_cost() -> int:
+    """What a grant adds, in bytes (etcd leaseOverhead)."""
+    return 64
+
+
 def put_cost(op: PutOp) -> int:
     """What a put adds, in bytes; never 0. etcd counts 256 for a key's own rows."""
     return 256 + len(op.key) + len(op.value)
@@ -64,9 +80,14 @@ def put_cost(op: PutOp) -> int:
 
 def txn_cost(op: TxnOp) -> int:
     """What the larger branch adds; 0 if no branch puts anything (etcd costTxn)."""
-    costs = []
-    for branch in (op.success, op.failure):
-        inner = [op for op in branch if isinstance(op, TxnOp)]
-        puts = sum(put_cost(op) for op in branch if isinstance(op, PutOp))
-        costs.append(puts + sum(map(txn_cost, inner)))
-    return max(costs)
+    return max(map(_branch_cost, (op.success, op.failure)))
+
+
+def _branch_cost(branch: Sequence[Op]) -> int:
+    cost = 0
+    for op in branch:
+        if isinstance(op, PutOp):
+            cost += put_cost(op)
+        elif isinstance(op, TxnOp):
+            cost += txn_cost(op)
+    return cost

@@ -39,7 +39,7 @@ from kubebraid.proto.kvwire import blob
 from .answers import Caller, after_all, answer_point, answer_write
 from .context import Context
 from .gather import StreamGather, UnaryGather
-from .guard import Guard, put_cost, txn_cost
+from .guard import Guard, free, put_cost, txn_cost
 from .merge import View
 from .plan import Read, WriteTarget, put_target, read_parts, write_target
 from .range_streams import RangeStreams
@@ -189,10 +189,14 @@ class KvService:
 
     # -- writes --------------------------------------------------------------------------------
 
-    def refused(self, caller: Caller, payload: bytes, cost: int) -> bool:
+    def refused(self, caller: Caller, payload: bytes, cost: Callable[[], int]) -> bool:
         """Whether size, alarms or the quota forbid the write; then it is answered."""
-        too_large = len(payload) > self._context.request_bytes_max
-        refused = errors.REQUEST_TOO_LARGE if too_large else self._guard.refuses(cost)
+        if len(payload) > self._context.request_bytes_max:
+            caller.fail(errors.REQUEST_TOO_LARGE)
+            return True
+        if self._guard.open():
+            return False
+        refused = self._guard.refuses(cost())
         if refused is not None:
             caller.fail(refused)
         return refused is not None
@@ -201,14 +205,14 @@ class KvService:
         op = requests.put_request(payload)
         if isinstance(op, RequestRefused):
             caller.fail(op)
-        elif not self.refused(caller, payload, put_cost(op)):
+        elif not self.refused(caller, payload, partial(put_cost, op)):
             self.submit(caller, WRITE_PUT, payload, put_target(self._context.tablets, op.key), op)
 
     def delete_range(self, caller: Caller, payload: bytes) -> None:
         op = requests.delete_request(payload)
         if isinstance(op, RequestRefused):
             caller.fail(op)
-        elif self.refused(caller, payload, 0):
+        elif self.refused(caller, payload, free):
             return
         elif op.span is None:
             self._reads.append(lambda sample: caller.respond(sample.revision, b""))
@@ -219,7 +223,7 @@ class KvService:
         op = requests.txn_request(payload, self._context.txn_ops_max)
         if isinstance(op, RequestRefused):
             caller.fail(op)
-        elif not (op.writes() and self.refused(caller, payload, txn_cost(op))):
+        elif not (op.writes() and self.refused(caller, payload, partial(txn_cost, op))):
             target = write_target(self._context.tablets, op)
             if not target.tablets:
                 # No key at all: still answered in order with the writes, by any owner.
@@ -228,7 +232,7 @@ class KvService:
 
     def compact(self, caller: Caller, payload: bytes) -> None:
         revision, physical = requests.compact_request(payload)
-        if self.refused(caller, payload, 0):
+        if self.refused(caller, payload, free):
             return
         self._reads.append(partial(self._compact, caller, revision, physical))
 

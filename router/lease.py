@@ -12,8 +12,6 @@ Source: etcd server/etcdserver/api/v3rpc/lease.go. Tested in tests/e2e/test_etcd
 
 from __future__ import annotations
 
-from typing import Final
-
 from kubebraid.base.ports import (
     WRITE_LEASE_GRANT,
     WRITE_LEASE_REVOKE,
@@ -25,10 +23,9 @@ from kubebraid.proto.server import Edge
 
 from .answers import Caller
 from .context import Context
+from .guard import free, lease_cost
 from .kv import KvService
 from .plan import WriteTarget
-
-LEASE_COST: Final = 64  # etcd's leaseOverhead: what a grant adds, in bytes
 
 
 class LeaseService:
@@ -62,7 +59,7 @@ class LeaseService:
 
     def grant(self, caller: Caller, payload: bytes) -> None:
         lease, ttl_s = requests.lease_grant(payload)
-        if self._kv.refused(caller, payload, LEASE_COST):
+        if self._kv.refused(caller, payload, lease_cost):
             return
         chosen = lease or self._context.random.lease_id()
         encoded = requests.encode_lease_grant(chosen, ttl_s)
@@ -70,7 +67,7 @@ class LeaseService:
 
     def revoke(self, caller: Caller, payload: bytes) -> None:
         requests.lease_revoke(payload)
-        if self._kv.refused(caller, payload, 0):
+        if self._kv.refused(caller, payload, free):
             return
         self._kv.submit(caller, WRITE_LEASE_REVOKE, payload, self._target())
 

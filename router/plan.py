@@ -72,7 +72,12 @@ class WriteTarget(NamedTuple):
 
 def write_target(tablets: TabletMap, op: PutOp | DeleteOp | TxnOp) -> WriteTarget:
     """Everything a write can read or change decides who evaluates it."""
-    found = {tablet.id: tablet.shard for span in _spans(op) for tablet in tablets.tablets_of(span)}
+    spans = set(_spans(op))
+    if len(spans) == 1:
+        (span,) = spans
+        if span.is_single():
+            return put_target(tablets, span.start)  # kube-apiserver: compare, put, else read a key
+    found = {tablet.id: tablet.shard for span in spans for tablet in tablets.tablets_of(span)}
     return WriteTarget(tuple(sorted(found)), frozenset(found.values()))
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from kubebraid.base.keyspace import KeyRange
+from kubebraid.base.record import Row
 from kubebraid.base.revision import LeaseId
 
 from . import keycodec, mvcc
@@ -38,13 +39,18 @@ class BatchView:
         self._leases = leases
         self._counted = counted
         self.overlay: dict[bytes, DraftRow | None] = {}
+        # What was read of the engine, which does not change meanwhile: a transaction compares a
+        # key and then writes it.
+        self._stored: dict[bytes, Row | None] = {}
         self.granted: dict[LeaseId, int] = {}
         self.revoked: set[LeaseId] = set()
 
     def get(self, key: bytes) -> AnyRow | None:
         if key in self.overlay:
             return self.overlay[key]
-        return mvcc.newest(self._reader, key)
+        if key not in self._stored:
+            self._stored[key] = mvcc.newest(self._reader, key)
+        return self._stored[key]
 
     def rows(self, span: KeyRange | None) -> Iterator[tuple[bytes, AnyRow]]:
         """Live rows in key order."""
