@@ -31,6 +31,7 @@ class Guard:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._quota = context.quota_bytes
+        self._measured: int | None = None  # used bytes, with what the batch in hand adds
 
     def open(self) -> bool:
         """Whether every write passes, whatever its size: no alarm, no quota."""
@@ -49,14 +50,24 @@ class Guard:
             return None
         if ALARM_NOSPACE in kinds:
             return errors.NO_SPACE
-        if self._quota and self._used() + size > self._quota:
+        if self._quota and self._over(size):
             alarm = Alarm(self._context.header.member_id, ALARM_NOSPACE)
             coordinator.set_alarm(alarm, True, _stored)
             return errors.NO_SPACE
         return None
 
-    def _used(self) -> int:
-        return sum(owner.status().disk_bytes for owner in self._context.owners.values())
+    def end_batch(self) -> None:
+        """The next write measures again: once a batch, for asking the engine is not free."""
+        self._measured = None
+
+    def _over(self, size: int) -> bool:
+        if self._measured is None:
+            owners = self._context.owners.values()
+            self._measured = sum(owner.status().disk_bytes for owner in owners)
+        if self._measured + size > self._quota:
+            return True
+        self._measured += size
+        return False
 
 
 def _stored(_was_raised: bool) -> None:

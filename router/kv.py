@@ -86,6 +86,7 @@ class KvService:
 
     def flush(self) -> None:
         """End of a batch: one ReadRev for its reads, one submission per owner for its writes."""
+        self._guard.end_batch()
         if self._reads or self._points:
             reads, self._reads = self._reads, []
             points, self._points = self._points, []

@@ -156,9 +156,19 @@ def test_quota_counts_the_bytes_of_every_shard() -> None:
     shards = Shards()
     guard = Guard(dataclasses.replace(shards.context(), quota_bytes=1_000))
     assert guard.refuses(800) is None
+    guard.end_batch()
     assert not shards.coordinator.raised
     assert guard.refuses(801) is errors.NO_SPACE
     assert shards.coordinator.raised == {Alarm(HEADER.member_id, ALARM_NOSPACE)}
+
+
+def test_writes_of_one_batch_add_up_against_the_quota() -> None:
+    """The space in use is measured once a batch: it does not yet hold what the batch admits."""
+    guard = Guard(dataclasses.replace(Shards().context(), quota_bytes=1_000))
+    assert guard.refuses(500) is None
+    assert guard.refuses(300) is None
+    assert guard.refuses(1) is errors.NO_SPACE
+    guard.end_batch()
 
 
 def test_worked_example_full_store_refuses_a_put_and_takes_a_delete() -> None:
