@@ -14,12 +14,12 @@ Tested in tests/unit/router/test_plan.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from kubebraid.base.keyspace import KeyRange
-from kubebraid.base.ops import DeleteOp, PutOp, RangeOp, TxnOp
+from kubebraid.base.keyspace import KeyRange, single
+from kubebraid.base.ops import DeleteOp, Op, PutOp, RangeOp, TxnOp
 from kubebraid.base.revision import Revision, TabletId
 from kubebraid.base.tabletmap import TabletMap
 
@@ -72,7 +72,8 @@ class WriteTarget(NamedTuple):
 
 def write_target(tablets: TabletMap, op: PutOp | DeleteOp | TxnOp) -> WriteTarget:
     """Everything a write can read or change decides who evaluates it."""
-    spans = set(_spans(op))
+    spans: set[KeyRange] = set()
+    _gather(op, spans)
     if len(spans) == 1:
         (span,) = spans
         if span.is_single():
@@ -92,16 +93,16 @@ def _one(tablet: TabletId, shard: str) -> WriteTarget:
     return WriteTarget((tablet,), frozenset((shard,)))
 
 
-def _spans(op: PutOp | DeleteOp | RangeOp | TxnOp) -> Iterator[KeyRange]:
-    match op:
-        case PutOp():
-            yield KeyRange(op.key, op.key + b"\x00")
-        case DeleteOp() | RangeOp():
-            if op.span is not None:
-                yield op.span
-        case TxnOp():
-            for compare in op.compares:
-                if compare.span is not None:
-                    yield compare.span
-            for inner in op.success + op.failure:
-                yield from _spans(inner)
+def _gather(op: Op, spans: set[KeyRange]) -> None:
+    """Add what an operation reads or changes."""
+    if isinstance(op, PutOp):
+        spans.add(single(op.key))
+    elif isinstance(op, TxnOp):
+        for compare in op.compares:
+            if compare.span is not None:
+                spans.add(compare.span)
+        for branch in (op.success, op.failure):
+            for inner in branch:
+                _gather(inner, spans)
+    elif op.span is not None:
+        spans.add(op.span)
