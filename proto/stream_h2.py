@@ -2,8 +2,8 @@
 
 What it is: the thin shell around `h2_frames.py`: connections, deadlines and the crossing of answers
 from the loop's thread. It serves BIDI methods and refuses every other path, as `stream_aio.py` did
-in its place at twenty times the price a message. What it is not: for clients; only Rust's proxy
-connects, in a folder that is ours alone.
+in its place at four to eight times the price a message. What it is not: for clients; only Rust's
+proxy connects, in a folder that is ours alone.
 
 Invariants:
 - no task and no future: a connection is driven by what it reads, by answers that land, by the room

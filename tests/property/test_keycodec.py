@@ -107,7 +107,13 @@ def test_no_row_lies_in_the_range_of_another_kind(
         assert inside == [name]
 
 
-@given(REVISIONS, REVISIONS, REVISIONS, st.integers(0, (1 << 63) - 1), st.binary(min_size=1, max_size=20))
+@given(
+    REVISIONS,
+    REVISIONS,
+    REVISIONS,
+    st.integers(0, (1 << 63) - 1),
+    st.binary(min_size=1, max_size=20),
+)
 def test_row_is_read_back(mod: int, create: int, version: int, lease: int, raw: bytes) -> None:
     """The bytes are never empty: a KeyValue names its key."""
     row = Row(mod, create, version, lease, raw)

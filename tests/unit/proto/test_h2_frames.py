@@ -20,13 +20,11 @@ from kubebraid.proto.h2_frames import (
     CONTROL_BYTES_MAX,
     HEADER_BYTES_MAX,
     PREFACE,
-    STREAM_CREDIT,
-    WINDOW_DEFAULT,
-    Code,
     Connection,
     Event,
     What,
 )
+from kubebraid.proto.h2_output import STREAM_CREDIT, WINDOW_DEFAULT, Code
 
 DATA, HEADERS, PRIORITY, RST, SETTINGS, PUSH, PING, GOAWAY, WINDOW, MORE = range(10)
 END_STREAM, END_HEADERS, PADDED, PRIORITIZED = 1, 4, 8, 0x20
