@@ -253,6 +253,6 @@ def _read(reader: Reader, view: BatchView, op: RangeOp) -> tuple[Sequence[AnyRow
     if op.span is not None and (op.count_only or wanted > 1):
         total = view.count(op.span)
         if total is not None:
-            return [row for _, row in islice(view.rows(op.span), wanted)], total
+            return [row for _, row in islice(view.rows(op.span), min(wanted, total))], total
     rows = [row for _, row in view.rows(op.span)]
     return rows, len(rows)

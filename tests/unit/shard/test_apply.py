@@ -246,7 +246,7 @@ def test_put_that_keeps_a_value_is_checked_against_the_state_before() -> None:
 # -- ranges at a revision --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("limit", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 5, (1 << 63) - 1])
 def test_range_with_a_limit_counts_all_and_sees_the_batch(limit: int) -> None:
     made = batch(b"/a/b", b"/a/c", b"/a/d")
     ranged = get(b"/a/", b"/a0")._replace(limit=limit)
