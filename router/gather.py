@@ -123,9 +123,11 @@ class UnaryGather(Gather):
     def _finish(self) -> None:
         if self._op.plain():
             assert not self._collected, "a plain read is spliced by its owner"
-            self._respond([*self._bodies, range_tail(self._more(), self._count)])
+            bodies, self._bodies = self._bodies, []
+            self._respond([*bodies, range_tail(self._more(), self._count)])
         else:
-            self._respond([ranges.body(self._op, self._collected, self._count)])
+            collected, self._collected = self._collected, []
+            self._respond([ranges.body(self._op, collected, self._count)])
 
     def _refuse(self, refused: RequestRefused) -> None:
         self._fail(refused)

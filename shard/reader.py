@@ -22,7 +22,7 @@ Tested in tests/unit/shard/test_reader.py.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from kubebraid.base import errors
@@ -45,6 +45,9 @@ from .ownership import Ownership
 from .settle import refusal
 from .storage.engine import Engine, EngineError, Snapshot
 from .totals import Totals
+
+
+_Slices = Generator[ReadChunk | None, None, None]
 
 
 class Job(Protocol):
@@ -238,7 +241,7 @@ class _Job:
         self._sink = sink
         self._work = self._begin(fresh)
 
-    def _begin(self, fresh: bool) -> Iterator[ReadChunk | None]:
+    def _begin(self, fresh: bool) -> _Slices:
         call, view = self._call, self._snapshot
         first = call.limit + 1 if call.limit else 0
         if call.spliced and fresh:
@@ -262,14 +265,18 @@ class _Job:
         wanted = self._sink.take(chunk)
         ended = chunk.last or not wanted
         if ended:
+            # The generator knows this job and the job its generator: closed, they go at once, and
+            # with them the asker's rows, instead of at some collection of cycles.
+            self._work.close()
             self._snapshot.close()
         return ended
 
     def fail(self, refused: RequestRefused) -> None:
+        self._work.close()
         self._snapshot.close()
         self._sink.take(refused)
 
-    def _rows(self, slices: Iterator[list[Row]]) -> Iterator[ReadChunk | None]:
+    def _rows(self, slices: Iterator[list[Row]]) -> _Slices:
         """Rows up to one beyond the limit, then the count of the rest."""
         limit = self._call.limit
         taken = 0
@@ -290,7 +297,7 @@ class _Job:
             yield ReadChunk(rows, 0, False) if rows else None
         yield ReadChunk([], taken, True)
 
-    def _spliced(self, slices: Iterator[Sequence[bytes]]) -> Iterator[ReadChunk | None]:
+    def _spliced(self, slices: Iterator[Sequence[bytes]]) -> _Slices:
         """As `_rows`, as bytes of an answer, up to the limit."""
         limit = self._call.limit
         taken = 0
@@ -314,6 +321,6 @@ class _Job:
                 yield None
         yield ReadChunk((), taken, True)
 
-    def _count(self, slices: Iterator[list[Row]]) -> Iterator[ReadChunk | None]:
+    def _count(self, slices: Iterator[list[Row]]) -> _Slices:
         total = yield from self._totals.total(self._call, slices, 0)
         yield ReadChunk([], total, True)
