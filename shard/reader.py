@@ -46,7 +46,6 @@ from .settle import refusal
 from .storage.engine import Engine, EngineError, Snapshot
 from .totals import Totals
 
-
 _Slices = Generator[ReadChunk | None, None, None]
 
 
