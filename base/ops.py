@@ -98,7 +98,7 @@ class RangeOp(NamedTuple):
     def plain(self) -> bool:
         """Whether the answer is the stored rows as they lie, up to the limit."""
         bare = self.keys_only or self.count_only or any(self.filters)
-        return not bare and self.default_order() and not self.sorts()
+        return not bare and not self.sorts()
 
     def fetch_limit(self) -> int:
         """How many rows decide the answer; 0 is all (etcd rangeLimit).

@@ -38,6 +38,7 @@ class Gather:
         self._read = read
         self._parts = list(read.parts)
         self._op = read.op
+        self._plain = read.op.plain()
         self._limit = read.op.fetch_limit()
         self._taken = 0
         self._count = 0
@@ -45,9 +46,8 @@ class Gather:
     def start(self) -> None:
         """Ask the next part."""
         part = self._parts.pop(0)
-        plain = self._op.plain()
         # The rows of a plain read are cut by their owners; others are asked for one more.
-        enough = self._limit if plain else self._limit + 1
+        enough = self._limit if self._plain else self._limit + 1
         beyond = bool(self._limit) and self._taken >= enough
         left = max(self._limit - self._taken, 1) if self._limit else 0
         call = ReadCall(
@@ -57,7 +57,7 @@ class Gather:
             self._read.map_version,
             left,
             self._op.count_only or beyond,
-            plain and not beyond,
+            self._plain and not beyond,
         )
         self._owners[part.shard].read(call, self)
 
@@ -87,7 +87,7 @@ class Gather:
 
     def _more(self) -> bool:
         """Whether rows lie beyond the limit."""
-        return 0 < self._limit < (self._count if self._op.plain() else self._taken)
+        return 0 < self._limit < (self._count if self._plain else self._taken)
 
     def _finish(self) -> None:
         raise NotImplementedError
@@ -121,7 +121,7 @@ class UnaryGather(Gather):
         return True
 
     def _finish(self) -> None:
-        if self._op.plain():
+        if self._plain:
             assert not self._collected, "a plain read is spliced by its owner"
             bodies, self._bodies = self._bodies, []
             self._respond([*bodies, range_tail(self._more(), self._count)])

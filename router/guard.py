@@ -39,11 +39,10 @@ class Guard:
 
     def refuses(self, size: int = 0) -> RequestRefused | None:
         """Why a write that adds `size` bytes cannot pass; None if it can."""
-        coordinator = self._context.coordinator
-        alarms = coordinator.alarms()
-        if not alarms and not self._quota:
+        if self.open():
             return None
-        kinds = {alarm.kind for alarm in alarms}
+        coordinator = self._context.coordinator
+        kinds = {alarm.kind for alarm in coordinator.alarms()}
         if ALARM_CORRUPT in kinds:
             return errors.CORRUPT
         if size == 0:

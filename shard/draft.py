@@ -49,10 +49,6 @@ class DraftRow:
         create = self.create = resolve(self.create, first)
         self.raw = key_value(self.key, create, mod, self.version, self.value, self.lease)
 
-    def row(self) -> Row:
-        assert self.raw, "only a settled row has bytes"
-        return Row(self.mod, self.create, self.version, self.lease, self.raw)
-
 
 AnyRow: TypeAlias = Row | DraftRow
 

@@ -67,7 +67,7 @@ def _escape(key: bytes) -> bytes:
 
 def history_prefix(key: bytes) -> bytes:
     """What all h rows of `key` begin with."""
-    return b"h" + key.replace(b"\x00", b"\x00\xff") + b"\x00\x01"
+    return b"h" + _escape(key) + b"\x00\x01"
 
 
 def history(key: bytes, revision: Revision, sub: int = LAST_SUB) -> bytes:

@@ -44,7 +44,7 @@ from . import keycodec, mvcc
 from .ownership import Ownership
 from .settle import refusal
 from .storage.engine import Engine, EngineError, Snapshot
-from .totals import Totals
+from .totals import Counting, Totals
 
 _Slices = Generator[ReadChunk | None, None, None]
 
@@ -285,10 +285,8 @@ class _Job:
             if limit and len(rows) >= missing:
                 page = rows[:missing]
                 shown = page[-2] if len(page) > 1 else shown
-                total = yield from self._totals.total(self._call, slices, taken + len(rows))
-                if shown is not None:
-                    rest = KeyRange(key_of(shown.raw) + b"\x00", self._call.span.end)
-                    self._totals.remember(rest, self._call.revision, total - limit)
+                seen = taken + len(rows)
+                total = yield from self._whole(slices, seen, None if shown is None else shown.raw)
                 yield ReadChunk(page, total, True)
                 return
             taken += len(rows)
@@ -309,16 +307,22 @@ class _Job:
             for chunk in row_chunks(page, STREAM_CHUNK_BYTES):
                 yield ReadChunk((), 0, False, range_rows(chunk), len(chunk))
             if over:
-                total = yield from self._totals.total(self._call, slices, taken + len(raws))
-                if shown is not None:
-                    rest = KeyRange(key_of(shown) + b"\x00", self._call.span.end)
-                    self._totals.remember(rest, self._call.revision, total - limit)
+                total = yield from self._whole(slices, taken + len(raws), shown)
                 yield ReadChunk((), total, True)
                 return
             taken += len(raws)
             if not raws:
                 yield None
         yield ReadChunk((), taken, True)
+
+    def _whole(self, rest: Iterator[Sequence[object]], seen: int, shown: bytes | None) -> Counting:
+        """The total of a page; what follows `shown`, its last row, is remembered for the next."""
+        call = self._call
+        total = yield from self._totals.total(call, rest, seen)
+        if shown is not None:
+            following = KeyRange(key_of(shown) + b"\x00", call.span.end)
+            self._totals.remember(following, call.revision, total - call.limit)
+        return total
 
     def _count(self, slices: Iterator[list[Row]]) -> _Slices:
         total = yield from self._totals.total(self._call, slices, 0)

@@ -57,8 +57,8 @@ def seal(
             change.new.settle(first)
     # Nearly always: each write has changed one key.
     alone = len(evaluation.changes) == evaluation.writes
-    commits = _single if alone else _joint
-    sealed = commits(batch, evaluation.changes, first)
+    build = _single if alone else _joint
+    commits = build(batch, evaluation.changes, first)
     advanced = {
         tablet: fencing.advance(fences[tablet], oepochs[tablet], first + index)
         for tablet, index in last_index(evaluation.changes).items()
@@ -70,7 +70,7 @@ def seal(
         batch.put(keycodec.fence(tablet), fence.pack())
     _write_leases(batch, evaluation)
     assert bool(len(batch)) == bool(advanced), "what is written can be told by a fence"
-    return Sealed(batch, advanced, sealed)
+    return Sealed(batch, advanced, commits)
 
 
 def _single(

@@ -48,6 +48,9 @@ class BatchView:
     def get(self, key: bytes) -> AnyRow | None:
         if key in self.overlay:
             return self.overlay[key]
+        return self._newest(key)
+
+    def _newest(self, key: bytes) -> Row | None:
         if key not in self._stored:
             self._stored[key] = mvcc.newest(self._reader, key)
         return self._stored[key]
@@ -84,7 +87,7 @@ class BatchView:
             return None
         for key, row in self.overlay.items():
             if span.contains(key):
-                total += (row is not None) - (mvcc.newest(self._reader, key) is not None)
+                total += (row is not None) - (self._newest(key) is not None)
         return total
 
     def _drafted(self, key: bytes) -> Iterator[tuple[bytes, AnyRow]]:

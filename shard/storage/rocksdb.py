@@ -90,6 +90,13 @@ def classify(error: Exception) -> EngineError:
     return EngineError(text)
 
 
+def _without_frames(error: Exception) -> EngineError:
+    """As `classify`. Frames hold cursors, and RocksDB keeps its lock file until the last one is
+    gone, so that a store could not be reopened while an error is in hand."""
+    error.__traceback__ = None
+    return classify(error)
+
+
 def _classified(call: Callable[P, T]) -> Callable[P, T]:
     @wraps(call)
     def checked(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -99,10 +106,7 @@ def _classified(call: Callable[P, T]) -> Callable[P, T]:
             raise
         # rocksdict raises plain Exception: there is nothing narrower to catch.
         except Exception as error:
-            # Without its frames: they hold cursors, and RocksDB keeps its lock file until the last
-            # one is gone, so that a store could not be reopened while an error is in hand.
-            error.__traceback__ = None
-            raise classify(error) from error
+            raise _without_frames(error) from error
 
     return checked
 
@@ -301,8 +305,7 @@ class RocksEngine:
             raise
         # As _classified, without the call: this is what each write and each read of a key does.
         except Exception as error:
-            error.__traceback__ = None
-            raise classify(error) from error
+            raise _without_frames(error) from error
 
     @_classified
     def scan(self, start: bytes, end: bytes, limit: int, *, reverse: bool = False) -> list[Row]:

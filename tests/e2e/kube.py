@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
-from tests.e2e.processes import Finished, Peers, Supervisor, Timeout, free_port, run, wait_for
+from kubebraid.cli.bench.servers import free_port
+from tests.e2e.processes import Finished, Peers, Supervisor, Timeout, run, wait_for
 
 Json = dict[str, Any]
 

@@ -82,15 +82,6 @@ def wait_for(what: str, probe: Callable[[], T | None], seconds: float) -> T:
         time.sleep(POLL_S)
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        assert isinstance(port, int)
-        return port
-
-
 def listens(port: int) -> bool:
     """Does something accept connections on 127.0.0.1:port?"""
     with socket.socket() as probe:

@@ -16,8 +16,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
+from kubebraid.cli.bench.servers import free_port
 from tests.e2e.etcdctl import Etcdctl
-from tests.e2e.processes import Peers, Supervisor, Timeout, free_port, listens, wait_for
+from tests.e2e.processes import Peers, Supervisor, Timeout, listens, wait_for
 
 READY_S_MAX: Final = 15.0
 TERMINATE_S_MAX: Final = 10.0

@@ -12,8 +12,9 @@ from typing import Any, Final
 
 import pytest
 
+from kubebraid.cli.bench.servers import free_port
 from tests.e2e.printed import cells
-from tests.e2e.processes import Peers, Supervisor, free_port, wait_for
+from tests.e2e.processes import Peers, Supervisor, wait_for
 from tests.e2e.store import Kind, Store
 from tests.e2e.twin import Rev, Twin
 

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import pytest
 
+from kubebraid.cli.bench.servers import free_port
 from kubebraid.proto.etcd import rpc_pb2
-from tests.e2e.processes import free_port
 from tests.e2e.store import Store
 from tests.e2e.twin import LeaseOf, Rev, Twin
 

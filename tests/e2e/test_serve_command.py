@@ -20,9 +20,10 @@ from typing import Final
 import grpc
 import pytest
 
+from kubebraid.cli.bench.servers import free_port
 from tests.e2e.etcdctl import Watch
 from tests.e2e.grpcwatch import GrpcWatch
-from tests.e2e.processes import Finished, Peers, Supervisor, free_port, run, wait_for
+from tests.e2e.processes import Finished, Peers, Supervisor, run, wait_for
 from tests.e2e.store import Kind, Store, kubebraid_environment, serve_argv
 
 pytestmark = pytest.mark.e2e

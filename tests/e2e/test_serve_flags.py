@@ -14,11 +14,12 @@ from typing import Any, Final
 import grpc
 import pytest
 
+from kubebraid.cli.bench.servers import free_port
 from kubebraid.cli.flags import BY_NAME
 from kubebraid.cli.refused_flags import why_refused
 from kubebraid.proto.etcd import rpc_pb2
 from tests.e2e.etcdctl import Etcdctl, Watch
-from tests.e2e.processes import Peers, Process, Supervisor, Timeout, free_port, run, wait_for
+from tests.e2e.processes import Peers, Process, Supervisor, Timeout, run, wait_for
 from tests.e2e.store import Kind, Store, kubebraid_environment
 
 pytestmark = pytest.mark.e2e

@@ -23,8 +23,9 @@ from typing import Final
 
 import grpc
 
+from kubebraid.cli.bench.servers import free_port
 from kubebraid.proto.etcd import rpc_pb2
-from tests.e2e.processes import Supervisor, Timeout, free_port, listens, wait_for
+from tests.e2e.processes import Supervisor, Timeout, listens, wait_for
 from tests.e2e.store import Kind, kubebraid_environment, serve_argv
 from tests.faults.clients import Connection
 from tests.faults.powercut import Mode, load_tree

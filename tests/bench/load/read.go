@@ -47,17 +47,23 @@ func list(ctx context.Context, o *Options) error {
 
 // take makes one Range that has to give so many keys.
 func (w *Worker) take(ctx context.Context, ask *pb.RangeRequest, keys int) error {
-	answer, err := get(ctx, w.link, ask)
+	listed, err := w.list(ctx, ask)
 	if err != nil {
 		return err
 	}
-	var listed Listed
-	if err := listed.scan(answer, nil); err != nil {
-		return err
-	}
-	w.bytes += int64(len(answer))
 	w.keys += listed.Keys
 	return expect(listed.Keys, keys)
+}
+
+// list makes one Range and counts its bytes.
+func (w *Worker) list(ctx context.Context, ask *pb.RangeRequest) (Listed, error) {
+	var listed Listed
+	answer, err := get(ctx, w.link, ask)
+	if err != nil {
+		return listed, err
+	}
+	w.bytes += int64(len(answer))
+	return listed, listed.scan(answer, nil)
 }
 
 func expect(got int64, wanted int) error {
@@ -73,15 +79,10 @@ func pages(ctx context.Context, w *Worker, o *Options) error {
 	ask.Revision = o.Revision
 	var keys int64
 	for {
-		answer, err := get(ctx, w.link, ask)
+		listed, err := w.list(ctx, ask)
 		if err != nil {
 			return err
 		}
-		var listed Listed
-		if err := listed.scan(answer, nil); err != nil {
-			return err
-		}
-		w.bytes += int64(len(answer))
 		keys += listed.Keys
 		if !listed.More || listed.Keys == 0 {
 			break
