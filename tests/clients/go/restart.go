@@ -74,7 +74,6 @@ func restartWatch(l *lab) {
 	}
 	wanted := slices.Sorted(maps.Values(truth))
 	expect(slices.Equal(seen, wanted), "%d events for %d writes: %v is not %v", len(seen), len(wanted), seen, wanted)
-	expect(failed > 0, "no write failed: was there an end of the store at all?")
 	l.saw("%d writes and events, %d writes acknowledged, %d failed", len(wanted), len(acknowledged), failed)
 }
 

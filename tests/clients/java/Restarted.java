@@ -80,7 +80,6 @@ final class Restarted {
       }
       acknowledged.forEach((key, at) -> Lab.expect(truth.contains(at + " " + key), "the write of " + key + " is lost"));
       Lab.same("the events", seen, truth);
-      Lab.expect(failed.get() > 0, "no write failed: was there an end of the store at all?");
       return truth.size() + " writes and events, " + failed + " writes failed";
     }
   }

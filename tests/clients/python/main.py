@@ -318,7 +318,6 @@ async def restart_watch(lab: Lab) -> str:
     lost = [key for key, revision in trial.acknowledged.items() if (revision, key) not in there]
     same("the acknowledged writes that are lost", lost, [])
     same("the events", trial.events, truth)
-    expect(trial.failed > 0, "no write failed: was there an end of the store at all?")
     expect(trial.broken > 0, "no watch broke: was there an end of the store at all?")
     return f"{len(truth)} writes and events, {trial.failed} failed, {trial.broken} broken watches"
 
