@@ -119,15 +119,19 @@ class CompareOp(NamedTuple):
 
 
 class TxnOp(NamedTuple):
-    """TxnRequest."""
+    """TxnRequest. `key`: where it is set, the transaction is one compare of this key, one put or
+    delete of it, and otherwise at most one plain read of it; so kube-apiserver writes."""
 
     compares: tuple[CompareOp, ...]
     success: tuple[Op, ...]
     failure: tuple[Op, ...]
+    key: bytes | None = None
 
     def writes(self) -> bool:
         """Whether etcd counts it as a write: any operation but a range (IsTxnReadonly)."""
-        return any(not isinstance(op, RangeOp) for op in self.success + self.failure)
+        return self.key is not None or any(
+            not isinstance(op, RangeOp) for op in self.success + self.failure
+        )
 
 
 Op: TypeAlias = PutOp | DeleteOp | RangeOp | TxnOp

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kubebraid.base.keyspace import from_etcd
+from kubebraid.base.keyspace import KeyRange, from_etcd, single
 from kubebraid.base.ops import (
+    NO_FILTERS,
     CompareOp,
     CompareTarget,
     DeleteOp,
@@ -78,6 +79,59 @@ def compare_op(compare: rpc_pb2.Compare) -> CompareOp:
             operand = 0
     span = from_etcd(compare.key, compare.range_end)
     return CompareOp(span, compare.target, compare.result, operand)
+
+
+def key_txn(request: rpc_pb2.TxnRequest) -> TxnOp | None:
+    """A transaction of one key (see TxnOp), in one walk: it passes every check that there is.
+
+    None for any other, which may be just as good or refused. Reading a field of a submessage that
+    is not there gives an empty one, whose key is not the compare's.
+    """
+    compares, success, failure = request.compare, request.success, request.failure
+    if len(compares) != 1 or len(success) != 1 or len(failure) > 1:
+        return None
+    compare = compares[0]
+    key = compare.key
+    target: int = compare.target
+    if not key or compare.range_end:
+        return None
+    if target == CompareTarget.MOD:
+        operand = compare.mod_revision
+    elif target == CompareTarget.VERSION:
+        operand = compare.version
+    elif target == CompareTarget.CREATE:
+        operand = compare.create_revision
+    else:
+        return None
+    span = single(key)
+    write = _key_write(success[0], key, span)
+    if write is None:
+        return None
+    other: tuple[RangeOp, ...] = ()
+    if failure:
+        read = failure[0].request_range
+        if read.key != key or read.ByteSize() != len(key) + _key_overhead(key):
+            return None
+        other = (RangeOp(span, 0, 0, 0, 0, False, False, False, NO_FILTERS),)
+    return TxnOp((CompareOp(span, target, compare.result, operand),), (write,), other, key)
+
+
+def _key_overhead(key: bytes) -> int:
+    """Tag and length before a key in a message that has nothing else."""
+    return 2 if len(key) < 128 else 3 if len(key) < 1 << 14 else 4
+
+
+def _key_write(request: rpc_pb2.RequestOp, key: bytes, span: KeyRange) -> PutOp | DeleteOp | None:
+    """The put or the delete of just this key."""
+    put = request.request_put
+    if put.key == key:
+        if put.ignore_value or put.ignore_lease:
+            return None
+        return PutOp(key, put.value, put.lease, put.prev_kv, False, False)
+    delete = request.request_delete_range
+    if delete.key == key and not delete.range_end:
+        return DeleteOp(span, delete.prev_kv)
+    return None
 
 
 def txn_op(request: rpc_pb2.TxnRequest) -> TxnOp:

@@ -202,3 +202,12 @@ def inner_header(revision: int) -> bytes:
     """Field 1 of an answer inside a TxnResponse: etcd fills in the revision alone."""
     written = varint(revision)
     return b"\x0a" + varint(len(written) + 1) + b"\x18" + written if revision else b"\x0a\x00"
+
+
+def put_in_txn(revision: int, succeeded: bool) -> bytes:
+    """Fields 2 and 3 of a TxnResponse whose one operation is a put without prev_kv."""
+    header = inner_header(revision)
+    size = len(header)
+    assert size < 126, "lengths of one byte"
+    head = b"\x10\x01\x1a" if succeeded else b"\x1a"
+    return head + _SHORT[size + 2] + b"\x12" + _SHORT[size] + header

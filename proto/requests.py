@@ -89,6 +89,10 @@ def delete_request(payload: bytes) -> DeleteOp | RequestRefused:
 
 def txn_request(payload: bytes, ops_max: int = TXN_OPS_MAX) -> TxnOp | RequestRefused:
     request = _parse(rpc_pb2.TxnRequest, payload)
+    if ops_max > 0:
+        op = convert.key_txn(request)
+        if op is not None:
+            return op
     return check.check_txn(request, ops_max) or convert.txn_op(request)
 
 
@@ -107,7 +111,8 @@ def decode_delete(payload: bytes) -> DeleteOp:
 
 
 def decode_txn(payload: bytes) -> TxnOp:
-    return convert.txn_op(rpc_pb2.TxnRequest.FromString(payload))
+    request = rpc_pb2.TxnRequest.FromString(payload)
+    return convert.key_txn(request) or convert.txn_op(request)
 
 
 # -- leases ------------------------------------------------------------------------------------

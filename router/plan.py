@@ -72,12 +72,14 @@ class WriteTarget(NamedTuple):
 
 def write_target(tablets: TabletMap, op: PutOp | DeleteOp | TxnOp) -> WriteTarget:
     """Everything a write can read or change decides who evaluates it."""
+    if isinstance(op, TxnOp) and op.key is not None:
+        return put_target(tablets, op.key)
     spans: set[KeyRange] = set()
     _gather(op, spans)
     if len(spans) == 1:
         (span,) = spans
         if span.is_single():
-            return put_target(tablets, span.start)  # kube-apiserver: compare, put, else read a key
+            return put_target(tablets, span.start)
     found = {tablet.id: tablet.shard for span in spans for tablet in tablets.tablets_of(span)}
     return WriteTarget(tuple(sorted(found)), frozenset(found.values()))
 

@@ -40,7 +40,7 @@ from kubebraid.base.ops import (
 from kubebraid.base.revision import LeaseId, Revision, TabletId, pending
 
 from . import mvcc
-from .compare import holds
+from .compare import holds, holds_of
 from .draft import (
     Answer,
     AnyRow,
@@ -113,6 +113,8 @@ class Evaluation:
 
     def txn(self, op: TxnOp) -> Outcome:
         """Compare everywhere, check everything, then run: a refusal changes nothing."""
+        if op.key is not None:
+            return self._finish(self._key_txn(op, op.key))
         path = self._decide(op)
         refused = self._check_txn(op, iter(path))
         return self._finish(self._run_txn(op, iter(path)) if refused is None else refused)
@@ -191,6 +193,28 @@ class Evaluation:
         return Deleted(self._position(), len(found), previous)
 
     # -- transactions --------------------------------------------------------------------------
+
+    def _key_txn(self, op: TxnOp, key: bytes) -> Branched | RequestRefused:
+        """The same for a transaction of one key, without walks."""
+        row = self._view.get(key)
+        (compare,) = op.compares
+        succeeded = holds_of(compare, row, self._known)
+        if not succeeded:
+            rows = [] if row is None else [row]
+            position = self._position()
+            reads = [op for op in op.failure if isinstance(op, RangeOp)]
+            answers = [Ranged(position, read, rows, len(rows)) for read in reads]
+            return Branched(position, False, answers)
+        (write,) = op.success
+        answer: Answer
+        if isinstance(write, PutOp):
+            if write.lease and not self._view.lease_lives(write.lease):
+                return errors.LEASE_NOT_FOUND
+            answer = self._put(write)
+        else:
+            assert isinstance(write, DeleteOp), write
+            answer = self._delete(write)
+        return Branched(self._position(), True, (answer,))
 
     def _decide(self, op: TxnOp) -> list[bool]:
         """The branch taken by the transaction and, in order, by those nested in that branch."""

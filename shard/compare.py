@@ -30,8 +30,13 @@ def holds(view: BatchView, compare: CompareOp, known: Revision) -> bool:
         found = True
         if not _satisfied(compare, row, known):
             return False
-    if found:
-        return True
+    return found or holds_of(compare, None, known)
+
+
+def holds_of(compare: CompareOp, row: AnyRow | None, known: Revision) -> bool:
+    """Whether the compare of one key is satisfied by its row. Raises Ambiguous."""
+    if row is not None:
+        return _satisfied(compare, row, known)
     if compare.target == CompareTarget.VALUE:
         return False
     return _relates(compare.result, 0, compare.operand)

@@ -26,7 +26,14 @@ from kubebraid.base.ops import RangeOp
 from kubebraid.base.record import Row
 from kubebraid.base.revision import LeaseId, Revision, TabletId, resolve
 from kubebraid.proto import ranges
-from kubebraid.proto.kvwire import blob, inner_header, integer, key_value, value_of
+from kubebraid.proto.kvwire import (
+    blob,
+    inner_header,
+    integer,
+    key_value,
+    put_in_txn,
+    value_of,
+)
 
 
 @dataclass(slots=True)
@@ -111,6 +118,10 @@ class Branched(NamedTuple):
     answers: Sequence[Answer]
 
     def body(self, first: Revision) -> bytes:
+        if len(self.answers) == 1:
+            (answer,) = self.answers
+            if isinstance(answer, Put) and answer.previous is None:
+                return put_in_txn(first - 1 + answer.position, self.succeeded)
         parts = [b"\x10\x01"] if self.succeeded else []
         parts += [blob(3, _response_op(answer, first)) for answer in self.answers]
         return b"".join(parts)
