@@ -1,24 +1,23 @@
 # One line a target. PYTHON=python3.12 picks another interpreter; `make clean` first, to change it later.
 PYTHON ?= python3
 UV ?= uv
-UPGRADE ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock (uv on PATH; UPGRADE=--upgrade for newer versions)" $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --quiet $(UPGRADE)
 NEEDS := import sys; sys.exit(sys.version_info < (3, 11) and "KubeBraid needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": try make PYTHON=python3.12")
 
-.PHONY: install dev serve test check fmt proto e2e soak lock clean
-
+.PHONY: install dev serve dev-cluster test sim check fmt proto e2e cluster model soak lock clean
 install: $(VENV)/.installed ## the command .venv/bin/kubebraid and what it needs
 dev: $(VENV)/.installed-dev ## ... and what tests and checks need
 
 serve: install ## one node on RocksDB that etcd's clients find at its usual address
 	$(BIN)/kubebraid serve --data-dir data --listen-client-urls http://127.0.0.1:2379 --listen-metrics-urls http://127.0.0.1:2381
-
+dev-cluster: install ; $(BIN)/kubebraid dev-cluster --data-dir data-cluster ## three coordinators, three shards, two routers
 test: dev ## needs no peer and nothing prepared
 	$(BIN)/python -m pytest -m "not (e2e or slow or etcd or tikv)"
 
+sim: dev ; $(BIN)/python -m tests.sim --seed=1 --count=2000 --jobs=2 ## whole clusters under faults, by seeds
 check: dev ## what CI runs before the tests
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --check --quiet .
@@ -27,15 +26,17 @@ check: dev ## what CI runs before the tests
 	$(BIN)/python tools/tidy.py
 	$(BIN)/python tools/proto.py --check
 
-fmt: dev ## format, and mend what can be mended safely
-	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
-
-proto: dev ## regenerate the wire from its .proto files
-	$(BIN)/python tools/proto.py
+fmt: dev ; $(BIN)/ruff format . && $(BIN)/ruff check --fix . ## format, and mend what can be mended safely
+proto: dev ; $(BIN)/python tools/proto.py ## regenerate the wire from its .proto files
 
 e2e: dev ## whole processes, and real peers beside them
 	tests/peers/build.sh
 	$(BIN)/python -m pytest -m "(e2e or etcd) and not slow" tests
+cluster: dev ## etcd's clients and kube-apiserver on three coordinators, three shards and two routers
+	tests/peers/build.sh
+	KUBEBRAID_E2E_STORE=cluster $(BIN)/python -m pytest -m "e2e and not slow" tests/e2e/test_cluster_*.py tests/e2e/test_etcdctl*.py tests/e2e/test_watch_streams.py tests/conformance/test_api_table.py --ignore=tests/e2e/test_etcdctl_workload.py
+model: dev ## the models of docs/model, checked by TLC (Java 11 or newer)
+	tests/peers/fetch_tlc.sh && $(BIN)/python -m tests.model.run
 
 soak: dev ## fresh seeds and long runs
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -m slow
@@ -44,8 +45,7 @@ lock: ## needs uv on PATH; UPGRADE=--upgrade takes newer versions
 	$(LOCK) --group build pyproject.toml -o requirements/run.lock
 	$(LOCK) --group build --group dev -c requirements/run.lock pyproject.toml -o requirements/dev.lock
 
-clean:
-	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis src/*.egg-info
+clean: ; rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis src/*.egg-info
 
 $(VENV)/.installed: requirements/run.lock pyproject.toml src/kubebraid/__init__.py
 	@command -v $(PYTHON) > /dev/null || { echo "There is no $(PYTHON) here: install Python 3.11 or newer." >&2; exit 1; }

@@ -3,6 +3,7 @@
     KubeBraidError
     +-- Refused            definite: nothing happened and nothing will
     |   +-- RequestRefused   etcd would refuse it too: carries etcd's code and text
+    |   |   +-- Unanswered     not definite: etcd's code and text for an unknown outcome
     |   +-- StaleEpoch       the asker does not own the tablet (any more)
     |   +-- NotReady         the role does not serve (draining, starting)
     +-- OutcomeUnknown     the write may or may not be there
@@ -62,6 +63,13 @@ class RequestRefused(Refused):
         self.message = message
 
 
+class Unanswered(RequestRefused):
+    """A write was sent and no answer came: a client is told what etcd tells it then."""
+
+    definite = False
+    hint = "read the key at a newer revision before trying again"
+
+
 class StaleEpoch(Refused):
     """The asker's ownership of a tablet has ended."""
 
@@ -109,7 +117,13 @@ NO_SPACE: Final = RequestRefused(
 )
 CORRUPT: Final = RequestRefused(Code.DATA_LOSS, "etcdserver: corrupt cluster")
 TIMED_OUT: Final = RequestRefused(Code.UNAVAILABLE, "etcdserver: request timed out")
+NO_LEADER: Final = RequestRefused(Code.UNAVAILABLE, "etcdserver: no leader")
 STOPPED: Final = RequestRefused(Code.UNAVAILABLE, "etcdserver: server stopped")
+# Said between roles alone: definite, and worth another try with the newest map.
+OTHER_MAP: Final = RequestRefused(Code.UNAVAILABLE, "kubebraid: planned with another map")
+# What a router's end of a link to a shard answers by itself.
+OWNER_AWAY: Final = RequestRefused(Code.UNAVAILABLE, "etcdserver: no leader")
+OUTCOME_UNKNOWN_REPLY: Final = Unanswered(TIMED_OUT.code, TIMED_OUT.message)
 
 
 def unimplemented(text: str) -> RequestRefused:

@@ -58,7 +58,73 @@ LEASE_RETRY_MS: Final = 1_000  # a revoke that was refused (full queue) is tried
 LEASE_EXPIRIES_PER_TURN: Final = 64  # etcd revokes at most 1000 a second per member
 DRAIN_GRACE_S: Final = 5.0  # SIGTERM: how long open calls may finish
 
+# -- links --
+LINK_BODY_BYTES_MAX: Final = 64 * 1024 * 1024  # two of the largest batches; what one peer may claim
+LINK_BACKLOG_BYTES_MAX: Final = 256 * 1024 * 1024  # unsent; beyond it the link ends, not the memory
+LINK_READ_BYTES: Final = 256 * 1024  # of one link in one turn: about 0.3 ms of hashing
+LINK_JOIN_BYTES_MAX: Final = 64 * 1024  # pieces up to that are sent as one copy, larger ones as is
+LINK_PIECES_MAX: Final = 512  # in one system call; Linux refuses more than 1024
+LINK_PING_MS: Final = 1_000  # after so much silence of ours the peer is shown that we live
+LINK_DEAD_MS: Final = 3_000  # two pings may be lost to a long turn of the peer's loop
+LINK_HANDSHAKE_MS_MAX: Final = 3_000  # connecting included
+LINK_FRAME_MS_MAX: Final = 30_000  # the largest frame at 2 MB/s; a flipped length is noticed then
+LINK_BACKOFF_FIRST_MS: Final = 50  # a restarted process is found at once
+LINK_BACKOFF_MOST_MS: Final = 1_000  # a dead one costs its peers a SYN a second
+LINK_STRANGERS_MAX: Final = 64  # connections to one server that have proved nothing yet
+LINK_LOG_MS: Final = 1_000  # whoever knocks may not fill the log: one line in so much time
+
+# -- raft --
+RAFT_TICK_MS: Final = 10  # the least time between two ticks that nothing asked for
+RAFT_HEARTBEAT_MS: Final = 100  # a leader's sign of life; also how late a lost message is repeated
+RAFT_ELECTION_MS_MIN: Final = 400  # PySyncObj wants more than three heartbeats
+RAFT_ELECTION_MS_MAX: Final = 800  # a sequencer's failover waits for one election
+RAFT_FALLBACK_MS: Final = 1_000  # a leader without a quorum's answers stops calling itself one
+RAFT_COMMAND_BYTES_MAX: Final = 256 * 1024  # of one command; the largest, a tablet map, has tens
+RAFT_APPEND_BYTES_MAX: Final = 1024 * 1024  # entries of one message; more in one entry: a pickle
+RAFT_SNAPSHOT_BYTES_MAX: Final = 8 * 1024 * 1024  # sent in one message; the state is below 1 MiB
+RAFT_QUEUE_MAX: Final = 1_024  # commands and barriers that wait for the one in flight
+RAFT_OUTCOME_MS_MAX: Final = 3_000  # then a submission ends as unknown; an election takes 1-2 s
+RAFT_RESUBMIT_MS: Final = 500  # the same command once more: a forward is lost with its link
+RAFT_RETRY_MS: Final = 50  # ... or after a definite refusal, such as a change of leader
+RAFT_COMPACT_ENTRIES: Final = 50_000  # compacting rarely keeps followers from needing snapshots
+RAFT_COMPACT_MS: Final = 86_400_000  # a day
+RAFT_SNAPSHOT_RETRY_MS: Final = 60_000  # after a snapshot that could not be written
+RAFT_REFILL_ASK_MS: Final = 1_000  # a member without a log asks for one this often
+RAFT_BACKLOG_BYTES_MAX: Final = 32 * 1024 * 1024  # unsent to a peer; more is dropped, Raft repeats
+
+# -- the map --
+TABLETS_MAX: Final = 1_000  # a map is one command of the log, and some 170 bytes a tablet
+
+# -- the sequencer's lease --
+SEQUENCER_TTL_MS: Final = 1_500  # with an election behind it a takeover stays below 3 s
+LEASE_DRIFT_PERCENT: Final = 10  # how much faster a candidate's clock may run
+WINDOW_REVISIONS_MIN: Final = 10_000  # the least that a reign may hand out ahead of its record
+WINDOW_SECONDS: Final = 2  # ... or so much of the recent rate
+
+# -- owner links --
+OWNER_CALLS_MAX: Final = 65_536  # of one router to one shard without an answer: about 50 MB of it
+OWNER_MESSAGE_BYTES: Final = 1024 * 1024  # what is packed into one message before it leaves
+OWNER_PART_BYTES: Final = 16 * 1024 * 1024  # a larger message leaves in parts
+OWNER_AHEAD_BYTES: Final = 4 * 1024 * 1024  # of one read or dump, sent and not yet taken
+OWNER_GRANT_BYTES: Final = 1024 * 1024  # taken before the shard is told: a message a megabyte
+OWNER_BACKLOG_BYTES_MAX: Final = 64 * 1024 * 1024  # unsent; a router behind that far reads the log
+OWNER_STATUS_MS: Final = 1_000  # figures of a shard are that old at most
+
+# -- calls that are tried again --
+RETRY_MS_MAX: Final = 5_000  # a shard that restarts, a sequencer that is replaced
+SAMPLE_WAIT_MS_MAX: Final = 5_000  # a read without a sequencer; etcd: 5 s and an election
+RETRY_EVERY_MS: Final = 50  # unless something is heard before
+RETRY_CALLS_MAX: Final = 16_384  # bounds memory; beyond it clients are told at once
+
+# -- transactions over several shards --
+ACROSS_LOCK_MS: Final = 1_000  # a slot held without a next step; a router needs some round trips
+ACROSS_WAIT_MS: Final = 500  # for a slot; less than others may be held meanwhile
+ACROSS_WAITING_MAX: Final = 1_024  # locks that wait for one slot; beyond it: too many requests
+ACROSS_PREPARED_MS: Final = 2_000  # without a decision: its router is taken for dead
+ACROSS_ASK_MS: Final = 250  # how often another shard is asked again
+
 assert BATCH_WRITES_MAX >= TXN_OPS_MAX
+assert WINDOW_REVISIONS_MIN // 2 >= BATCH_WRITES_MAX, "a renewal makes room for any batch"
 assert WRITE_QUEUE_MAX >= BATCH_WRITES_MAX, "a full queue must be able to fill a batch"
 assert REQUEST_BYTES_MAX <= REQUEST_BYTES_ADVISED <= REQUEST_BYTES_CEILING
 assert BATCH_BYTES_MAX >= MESSAGE_BYTES_MAX, "the largest request must fit a batch"
@@ -67,3 +133,16 @@ assert WRITE_QUEUE_BYTES_MAX >= BATCH_BYTES_MAX, "... of large requests, too"
 assert SCAN_FIRST_ROWS <= SCAN_SLICE_ROWS
 assert WATCH_BYTES_MAX >= REQUEST_BYTES_MAX, "one transaction must fit, or no watch could advance"
 assert LOG_SLICE_REVISIONS <= WATCH_EVENTS_MAX
+assert LINK_BODY_BYTES_MAX >= BATCH_BYTES_MAX + MESSAGE_OVERHEAD_BYTES, "a batch is one message"
+assert LINK_BACKLOG_BYTES_MAX >= 2 * LINK_BODY_BYTES_MAX, "a large message must not end its link"
+assert OWNER_CALLS_MAX >= WRITE_QUEUE_MAX, "one router must be able to fill a shard's queue"
+assert OWNER_PART_BYTES <= LINK_BODY_BYTES_MAX
+assert OWNER_BACKLOG_BYTES_MAX + LINK_BODY_BYTES_MAX <= LINK_BACKLOG_BYTES_MAX
+assert OWNER_GRANT_BYTES < OWNER_AHEAD_BYTES, "a read must not stand still between two grants"
+assert LINK_DEAD_MS >= 3 * LINK_PING_MS, "one lost beat is no death"
+assert 3 * RAFT_HEARTBEAT_MS < RAFT_ELECTION_MS_MIN < RAFT_ELECTION_MS_MAX
+assert RAFT_TICK_MS < RAFT_HEARTBEAT_MS < RAFT_FALLBACK_MS
+assert RAFT_RETRY_MS < RAFT_RESUBMIT_MS < RAFT_OUTCOME_MS_MAX
+assert TABLETS_MAX * 200 < RAFT_COMMAND_BYTES_MAX, "a map is one command"
+assert RAFT_COMMAND_BYTES_MAX + 1024 < RAFT_APPEND_BYTES_MAX, "an envelope must fit a message"
+assert ACROSS_WAIT_MS < ACROSS_LOCK_MS <= ACROSS_PREPARED_MS, "who waits may still prepare"

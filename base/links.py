@@ -55,3 +55,20 @@ class LinkUser(Protocol):
     def received(self, link: Link, kind: int, body: bytes) -> None: ...
 
     def closed(self, link: Link) -> None: ...
+
+
+class Closable(Protocol):
+    """What keeps links coming."""
+
+    def close(self) -> None:
+        """No more of them. A dialer's link ends with it; those that a listener took stay."""
+
+
+class Mesh(Protocol):
+    """How a process reaches others, as whoever it is."""
+
+    def dial(self, address: str, user: LinkUser) -> Closable:
+        """Keep one link to `address`, again and again, until it is closed."""
+
+    def listen(self, address: str, user: LinkUser) -> Closable:
+        """Take links of others."""

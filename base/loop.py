@@ -4,10 +4,16 @@ What it is: the place where all cores of a process run, one after the other, so 
 lock. What it is not: a scheduler of tasks; asyncio carries streams and timers in another thread and
 posts here.
 
+Words: a loop *sleeps* while nothing can be done. `Loop` sleeps on its inbox, which is the fastest
+way to be woken by a thread. `WaitingLoop` sleeps in a *waiter*, which also knows sockets: a process
+with links to others has that one.
+
 Invariants:
 - everything posted runs on the loop's thread, in the order of posting;
 - a turn runs what was posted, then each part once; parts bound their own work;
 - the loop sleeps only when no part can do more, until the next post or the nearest deadline;
+- a waiter runs what its sockets bring within the turn, before what was posted; a post wakes it only
+  if it may be asleep, and no post is ever slept over;
 - an exception in a core is fatal: it is handed to `on_fatal` and the loop ends (fail-stop); a core
   that has to say something first calls `halt` instead.
 
@@ -39,6 +45,16 @@ class Part(Protocol):
         """When to call `turn` although nothing was posted."""
 
 
+class Waiter(Protocol):
+    """Where a `WaitingLoop` sleeps."""
+
+    def wait(self, timeout_ms: int) -> None:
+        """Runs what is ready; if nothing is, sleeps until something is, `wake` or the timeout."""
+
+    def wake(self) -> None:
+        """Ends the `wait` that runs, or else the next one at once. From any thread."""
+
+
 class Loop:
     """Run by one thread; `post` and `stop` may be called from any."""
 
@@ -63,7 +79,7 @@ class Loop:
 
     def stop(self) -> None:
         """End `run` after what was posted before."""
-        self._inbox.put(self._stop)
+        self.post(self._stop)
 
     def halt(self) -> None:
         """End `run` now: nothing else is run, posted or not. On the loop's thread alone."""
@@ -112,3 +128,36 @@ class Loop:
             if self._on_fatal is None:
                 raise
             self._on_fatal(error)
+
+
+class WaitingLoop(Loop):
+    """A loop whose parts also wait for sockets."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        waiter: Waiter,
+        on_fatal: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        super().__init__(clock, on_fatal)
+        self._waiter = waiter
+        self._asleep = False
+
+    def post(self, work: Callable[[], None]) -> None:
+        self._inbox.put(work)
+        # Put before this look; below, `_asleep` is set before the look at the inbox. So one of the
+        # two sides sees the other. That two threads may both wake it costs a spurious turn.
+        if self._asleep:
+            self._asleep = False
+            self._waiter.wake()
+
+    def _collect(self, timeout_ms: int) -> list[Callable[[], None]]:
+        if timeout_ms:
+            self._asleep = True
+            if not self._inbox.empty():
+                timeout_ms = 0
+        try:
+            self._waiter.wait(timeout_ms)
+        finally:
+            self._asleep = False
+        return super()._collect(0)

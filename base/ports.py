@@ -34,17 +34,20 @@ from .keyspace import KeyRange
 from .limits import LOG_SLICE_BYTES
 from .ops import WriteOp
 from .record import Commit, Row
-from .revision import Epoch, Revision, TabletId
+from .revision import Epoch, LeaseId, Revision, TabletId
 from .tabletmap import TabletMap
 
 
 class Sample(NamedTuple):
-    """(R, last) of one instant: every revision <= R was allocated, to the tablets `last` says."""
+    """(R, last) of one instant: every revision <= R was allocated, to the tablets `last` says.
+
+    `floor`: the compaction floor of that instant; -1 if nothing was ever compacted."""
 
     cepoch: Epoch
     map_version: int
     revision: Revision
     last: Mapping[TabletId, Revision]
+    floor: Revision = -1
 
 
 # -- sequencer ---------------------------------------------------------------------------------
@@ -54,7 +57,9 @@ class AllocRequest(NamedTuple):
     """Ask for `writes` revisions.
 
     ends: (tablet, oepoch, index of its last write in the batch); index -1 proves ownership
-    without taking a number.
+    without taking a number. `incarnation`: of the owner's process, for request numbers begin anew
+    with each. `lanes`: the owners (owner, incarnation, request number) whose newest request must
+    be that one: they hold their slots for this one (base/across), or it is refused.
     """
 
     cepoch: Epoch
@@ -62,10 +67,13 @@ class AllocRequest(NamedTuple):
     request_number: int
     writes: int
     ends: tuple[tuple[TabletId, Epoch, int], ...]
+    incarnation: int = 0
+    lanes: tuple[tuple[str, int, int], ...] = ()
 
 
 class AllocReply(NamedTuple):
-    """`first` starts the block (no writes: R + 1). A tablet in `refused`: nothing was taken."""
+    """`first` starts the block (no writes: R + 1). Any tablet in `refused`: nothing was taken; the
+    asker owns it no more, or asked in a reign that is over (the sample's is another)."""
 
     first: Revision
     sample: Sample
@@ -95,6 +103,46 @@ ALARM_NOSPACE: Final = 1  # AlarmType.NOSPACE: writes that need space are refuse
 ALARM_CORRUPT: Final = 2  # AlarmType.CORRUPT: no write passes
 
 
+class ShardPlace(NamedTuple):
+    """A shard's present process. `store`: the id of its data; `since`: the map version by which
+    this process owns its tablets."""
+
+    name: str
+    store: str
+    incarnation: int
+    address: str
+    since: int
+
+
+class ShardStart(NamedTuple):
+    """A shard's process asks for its tablets."""
+
+    shard: str
+    store: str
+    incarnation: int
+    address: str
+
+
+class ClusterView(NamedTuple):
+    """The coordinators' state as one of them has it. `applied`: how far; `serves`: whether
+    that one is the sequencer; `sequencer`: who is, as far as known there; `cluster` is empty until
+    the cluster was founded."""
+
+    applied: int
+    cluster: str
+    cepoch: Epoch
+    serves: bool
+    sequencer: str
+    tablets: TabletMap
+    floor: Revision
+    alarms: frozenset[Alarm]
+    shards: tuple[ShardPlace, ...]
+
+    def shard(self, name: str) -> ShardPlace | None:
+        """The present process of a shard that was started once."""
+        return next((shard for shard in self.shards if shard.name == name), None)
+
+
 class CoordinatorPort(Protocol):
     """The slow state: map and compaction floor."""
 
@@ -120,6 +168,7 @@ WRITE_DELETE: Final = 1
 WRITE_TXN: Final = 2
 WRITE_LEASE_GRANT: Final = 3
 WRITE_LEASE_REVOKE: Final = 4
+WRITE_LEASE_ROW: Final = 5  # a shard's own: a lease's row changes; never from a router
 
 
 class WriteCall(NamedTuple):
@@ -230,11 +279,16 @@ class TabletNews(NamedTuple):
 
 
 class Publication(NamedTuple):
-    """One group commit as its subscribers see it, with a sample of the same exchange."""
+    """One group commit as its subscribers see it, with a sample of the same exchange.
+
+    `fresh`: the start of a subscription instead. It states closed[t] of every tablet of the shard,
+    without commits; what lies between the closed[t] that was known and this one is only in the
+    log. Its sample is the newest that the shard has heard (revision 0: none yet)."""
 
     shard: str
     news: tuple[TabletNews, ...]
     sample: Sample
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +299,14 @@ class ShardStatus:
     used_bytes: int
     tablets: int
     leases: int
+
+
+class LeaseInfo(NamedTuple):
+    """A live lease: its TTL as granted, what remains of it (both in seconds), its keys."""
+
+    granted_s: int
+    remaining_s: int
+    keys: tuple[bytes, ...]
 
 
 class DumpSink(Protocol):
@@ -281,8 +343,9 @@ class OwnerPort(Protocol):
     def read_log(self, call: LogCall, done: Callable[[LogReply | RequestRefused], None]) -> None:
         """Refused with COMPACTED when `first` lies below what is still kept."""
 
-    def subscribe(self, publish: Callable[[Publication], None]) -> Sequence[TabletNews]:
-        """Receive every later publication; answers closed[t] as of now."""
+    def subscribe(self, publish: Callable[[Publication], None]) -> None:
+        """Receive a fresh publication, perhaps at once, and then every later one. Another fresh one
+        follows where the subscription had to begin anew."""
 
     def compact(self, floor: Revision, done: Callable[[], None] | None) -> None:
         """Remove history below `floor` in the background; `done` when it is gone."""
@@ -298,12 +361,35 @@ class OwnerPort(Protocol):
     def defragment(self, done: Callable[[RequestRefused | None], None]) -> None:
         """Give space of removed rows back; the shard goes on serving meanwhile."""
 
-    def lease_info(self, lease: int) -> tuple[int, int, tuple[bytes, ...]] | None:
-        """(granted TTL s, remaining TTL s, keys) of a live lease."""
+    def lease_info(
+        self, lease: LeaseId, done: Callable[[LeaseInfo | RequestRefused | None], None]
+    ) -> None:
+        """None: there is no such lease."""
 
-    def leases(self) -> Sequence[int]: ...
+    def leases(self, done: Callable[[Sequence[LeaseId] | RequestRefused], None]) -> None:
+        """The ids of all live leases."""
 
-    def keep_alive(self, lease: int) -> int:
+    def keep_alive(self, lease: LeaseId, done: Callable[[int | RequestRefused], None]) -> None:
         """The renewed TTL in seconds; 0 if the lease is gone."""
 
-    def status(self) -> ShardStatus: ...
+    def status(self) -> ShardStatus:
+        """What the owner last said of itself; from afar it may be a second old."""
+
+
+class PeerPort(Protocol):
+    """A shard, as the other shards use it."""
+
+    def lease_info(
+        self, lease: int, done: Callable[[LeaseInfo | RequestRefused | None], None]
+    ) -> None:
+        """A lease as it is known there, with the keys that lie there; None if it is not."""
+
+    def lease_join(
+        self, lease: int, guest: str, done: Callable[[int | RequestRefused], None]
+    ) -> None:
+        """Another shard wants to attach keys to a lease that lives here: its TTL in seconds, once
+        the guest is noted durably; LEASE_NOT_FOUND."""
+
+    def lease_leave(self, lease: int, done: Callable[[RequestRefused | None], None]) -> None:
+        """The lease ends: delete the keys that this guest holds of it; `done` when they are gone,
+        also if there were none."""

@@ -52,8 +52,9 @@ class Commit(NamedTuple):
 
     def joined(self, events: tuple[Event, ...]) -> Commit:
         """This commit with what another tablet holds of the same revision."""
-        return Commit(self.revision, tuple(sorted(self.events + events, key=_sub)))
+        return Commit(self.revision, tuple(sorted(self.events + events, key=_place)))
 
 
-def _sub(event: Event) -> int:
-    return event.sub
+def _place(event: Event) -> tuple[int, bytes]:
+    """What one operation did in several shards has one sub, and the order of its keys."""
+    return event.sub, event.key

@@ -18,11 +18,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from kubebraid.base.errors import Refused
 from kubebraid.coordinator import state
 from kubebraid.coordinator.state import StateUnreadable
 from kubebraid.shard import keycodec
 from kubebraid.shard.audit import Audit, Report
 from kubebraid.shard.fencing import FenceDamaged
+from kubebraid.shard.mark import SHARD_CELL
 from kubebraid.shard.storage.datadir import DataDirError, Extent, inspect
 from kubebraid.shard.storage.engine import Engine, EngineError
 from kubebraid.shard.witness import epoch, witness
@@ -42,7 +44,7 @@ def data(argv: Sequence[str]) -> int:
     flags = parser.parse_args(argv)
     try:
         report = _check(flags.directory)
-    except (DataDirError, EngineError, StateUnreadable) as error:
+    except (DataDirError, EngineError, StateUnreadable, ShardOfCluster) as error:
         print(f"kubebraid ctl data check: {error}; {error.hint}", file=sys.stderr)
         return EXIT_DAMAGED
     print(json.dumps(asdict(report)) if flags.output == "json" else _table(flags.directory, report))
@@ -71,8 +73,16 @@ def _lost(before: Extent, engine: Engine) -> bool:
         return False  # the audit tells which
 
 
+class ShardOfCluster(Refused):
+    """A shard's map and floor are the coordinators': without them rows cannot be judged."""
+
+    hint = "check a store of `kubebraid serve`; a shard checks its fences at each start"
+
+
 def _bare(engine: Engine) -> Report:
-    """No server ever started on it, so it has to be empty."""
+    """No server ever started on it, so it has to be empty. Raises ShardOfCluster."""
+    if engine.get(keycodec.cell(SHARD_CELL)) is not None:
+        raise ShardOfCluster("this is the store of a cluster's shard; it was not checked")
     report = Report()
     if engine.count(b"\x00", b"\xff", 1):
         report.find("there are rows, and the coordinator's cell is missing")

@@ -1,7 +1,7 @@
 """Where the values of flags come from: the command line, variables, or a configuration file.
 
-What it is: every flag's value as text, with its source for messages, and what was ignored. What it
-is not: what a value means (`serve_config.py`).
+What it is: every flag's value as text, with its source for messages, and what was ignored, for
+whatever command. What it is not: what a value means (`serve_config.py`, `role_config.py`).
 
 Invariants: an unknown flag, key or ETCD_ variable that etcd has is never passed over in silence; of
 several sources of one flag exactly one counts.
@@ -9,7 +9,7 @@ several sources of one flag exactly one counts.
 Worked example: with KUBEBRAID_NAME=a and ETCD_NAME=b, `values["name"]` is a, and
 `values.named("name")` is KUBEBRAID_NAME.
 
-Tested in tests/unit/cli/test_serve_config.py.
+Tested in tests/unit/cli/test_serve_config.py, tests/unit/cli/test_role_config.py.
 """
 
 from __future__ import annotations
@@ -20,81 +20,104 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 from .config_file import BadConfigFile, read_config_file
-from .flags import BY_NAME, FLAGS, PREFIXES, Flag, nearest
+from .flags import PREFIXES, SERVE, Command, Flag, nearest
 from .refused_flags import why_refused
 
 OURS, ETCDS = PREFIXES
 _CONFIG_FILE: Final = "config-file"
+_NO_KEYS: Final = (_CONFIG_FILE, "print-config")  # about the file itself, so not of it
 # Variables that are no flags: about other programs, and what Kubernetes sets for each Service.
 _FOREIGN: Final = {"ETCD_VERSION", "ETCD_CLIENT_DEBUG"}
 _SERVICE: Final = re.compile(r"_(SERVICE_(HOST|PORT).*|PORT(_\d+_(TCP|UDP|SCTP).*)?)$")
 
 
 class BadFlags(ValueError):
-    """The command line cannot be served; the text is for the operator."""
+    """The command line cannot be obeyed; the text is for the operator."""
 
     definite = True
-    hint = "see 'kubebraid serve --help'"
+    hint = "see the command's --help"
 
 
 class Values:
     """The value of each flag, and where it is from."""
 
     def __init__(
-        self, given: Mapping[str, tuple[str, str]], warnings: Sequence[str], of_file: bool
+        self,
+        command: Command,
+        given: Mapping[str, tuple[str, str]],
+        warnings: Sequence[str],
+        of_file: bool,
     ) -> None:
         """`given`: name -> (value, source). What is not given has its default."""
+        self.command = command
+        self._flags = command.by_name
         self._given = given
         self.warnings = tuple(warnings)
         self.of_file = of_file
 
     def __getitem__(self, name: str) -> str:
-        flag = BY_NAME[name]
+        flag = self._flags[name]
         return self._given[name][0] if name in self._given else flag.default
+
+    def is_given(self, name: str) -> bool:
+        """Whether it was given, and not left to its default."""
+        return name in self._given
 
     def named(self, name: str) -> str:
         """How the operator knows it: the flag, its variable, or a key of the file."""
         return self._given[name][1] if name in self._given else f"--{name}"
 
 
-def read_values(argv: Sequence[str], environ: Mapping[str, str]) -> Values:
+def read_values(
+    argv: Sequence[str], environ: Mapping[str, str], command: Command = SERVE
+) -> Values:
     """Raises BadFlags; exits for --help, as argparse does."""
-    flags = {name: (value, f"--{name}") for name, value in _command_line(argv).items()}
-    variables = _variables(environ)
+    flags = {name: (value, f"--{name}") for name, value in _command_line(argv, command).items()}
+    variables = _variables(environ, command)
     path, source = flags.get(_CONFIG_FILE) or variables.get(_CONFIG_FILE) or ("", "")
-    if path:
-        given = _file(path, source)
+    alone = bool(path) and command.like_etcd
+    if alone:
+        given = _file(path, source, command)
         ignored = [source for name, (_, source) in flags.items() if name != _CONFIG_FILE]
-        ignored += [name for name, flag in _known_variables(environ) if flag.name != _CONFIG_FILE]
+        known = _known_variables(environ, command)
+        ignored += [name for name, flag in known if flag.name != _CONFIG_FILE]
         ignored += _refused_variables(environ)
         warnings = [f"{other} is ignored: {path} alone is the configuration" for other in ignored]
     else:
-        refused = _refused_variables(environ)
+        refused = _refused_variables(environ) if command.like_etcd else []
         if refused:
             raise BadFlags(_refusal(refused, _flag_of(refused[0], ETCDS)))
-        given = {**variables, **flags}
-        warnings = [_unknown_variable(name) for name in _unknown_variables(environ)]
+        given = {**(_file(path, source, command) if path else {}), **variables, **flags}
+        unknown = _unknown_variables(environ, command)
+        warnings = [_unknown_variable(name, command) for name in unknown]
     for name, (value, named) in given.items():
-        choices = BY_NAME[name].choices
+        choices = command.by_name[name].choices
         if choices and value not in choices:
             raise BadFlags(f"{named}={value} is none of {', '.join(choices)}")
-    return Values(given, warnings, bool(path))
+    return Values(command, given, warnings, alone)
 
 
 # -- the command line -----------------------------------------------------------------------------
 
 
-def _argument_parser() -> argparse.ArgumentParser:
+def _argument_parser(command: Command) -> argparse.ArgumentParser:
+    variables = " or ".join(f"{prefix}DATA_DIR" for prefix in command.prefixes)
     parser = _Parser(
-        prog="kubebraid serve",
-        description="Serve the etcd v3 API from one process, on one data directory.",
-        epilog="Each flag is also a variable: --data-dir is KUBEBRAID_DATA_DIR or ETCD_DATA_DIR.",
+        prog=f"kubebraid {command.name}",
+        description=command.about,
+        epilog=f"Each flag is also a variable, as --data-dir would be {variables}.",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
-    for flag in FLAGS:
+    for flag in command.flags:
+        words = 0 if flag.switch else None
         parser.add_argument(
-            f"--{flag.name}", action=_Once, dest=flag.name, help=_help(flag), metavar="VALUE"
+            f"--{flag.name}",
+            action=_Once,
+            dest=flag.name,
+            help=_help(flag),
+            metavar="VALUE",
+            nargs=words,
         )
     return parser
 
@@ -124,17 +147,17 @@ class _Once(argparse.Action):
     ) -> None:
         if hasattr(namespace, self.dest):
             parser.error(f"{option_string} is given twice")
-        setattr(namespace, self.dest, values)
+        setattr(namespace, self.dest, "true" if self.nargs == 0 else values)
 
 
-def _command_line(argv: Sequence[str]) -> dict[str, str]:
+def _command_line(argv: Sequence[str], command: Command) -> dict[str, str]:
     """What was given, by name."""
-    namespace, others = _argument_parser().parse_known_args(argv)
+    namespace, others = _argument_parser(command).parse_known_args(argv)
     refused = [_name(word) for word in others if why_refused(_name(word)) is not None]
-    if refused:
+    if refused and command.like_etcd:
         raise BadFlags(_refusal([f"--{name}" for name in refused], refused[0]))
     if others:
-        raise BadFlags(_unknown("--", _name(others[0]), "flag", others[0]))
+        raise BadFlags(_unknown("--", _name(others[0]), "flag", others[0], command))
     return dict(vars(namespace))
 
 
@@ -150,10 +173,10 @@ def _refusal(words: Sequence[str], name: str) -> str:
     return f"{words[0]} is a flag of etcd that is not there: {why_refused(name)}{more}"
 
 
-def _unknown(prefix: str, name: str, kind: str, word: str) -> str:
+def _unknown(prefix: str, name: str, kind: str, word: str, command: Command) -> str:
     if not name:
         return f"{word!r} is no flag: flags begin with --"
-    near = nearest(name, BY_NAME)
+    near = nearest(name, command.by_name)
     meant = "" if near is None else f"; did you mean {prefix}{near}"
     return f"unknown {kind} {prefix}{name}{meant}"
 
@@ -161,16 +184,16 @@ def _unknown(prefix: str, name: str, kind: str, word: str) -> str:
 # -- variables ------------------------------------------------------------------------------------
 
 
-def _known_variables(environ: Mapping[str, str]) -> Iterable[tuple[str, Flag]]:
+def _known_variables(environ: Mapping[str, str], command: Command) -> Iterable[tuple[str, Flag]]:
     """Those that are set and stand for flags, the weaker prefix first."""
-    for prefix in reversed(PREFIXES):
-        for flag in FLAGS:
+    for prefix in reversed(command.prefixes):
+        for flag in command.flags:
             if environ.get(flag.variable(prefix)):
                 yield flag.variable(prefix), flag
 
 
-def _variables(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    return {flag.name: (environ[name], name) for name, flag in _known_variables(environ)}
+def _variables(environ: Mapping[str, str], command: Command) -> dict[str, tuple[str, str]]:
+    return {flag.name: (environ[name], name) for name, flag in _known_variables(environ, command)}
 
 
 def _refused_variables(environ: Mapping[str, str]) -> list[str]:
@@ -186,8 +209,8 @@ def _refused_variables(environ: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    known = {flag.variable(OURS) for flag in FLAGS}
+def _unknown_variables(environ: Mapping[str, str], command: Command) -> list[str]:
+    known = {flag.variable(OURS) for flag in command.flags}
     return [
         name
         for name in sorted(environ)
@@ -195,9 +218,9 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _unknown_variable(name: str) -> str:
-    near = nearest(_flag_of(name, OURS), BY_NAME)
-    meant = "" if near is None else f"; did you mean {BY_NAME[near].variable(OURS)}"
+def _unknown_variable(name: str, command: Command) -> str:
+    near = nearest(_flag_of(name, OURS), command.by_name)
+    meant = "" if near is None else f"; did you mean {command.by_name[near].variable(OURS)}"
     return f"unknown variable {name}{meant}"
 
 
@@ -208,20 +231,20 @@ def _flag_of(variable: str, prefix: str) -> str:
 # -- a file ---------------------------------------------------------------------------------------
 
 
-def _file(path: str, source: str) -> dict[str, tuple[str, str]]:
+def _file(path: str, source: str, command: Command) -> dict[str, tuple[str, str]]:
     try:
         found = read_config_file(path)
     except BadConfigFile as error:
         raise BadFlags(f"{source}: {error}; {error.hint}") from error
     given: dict[str, tuple[str, str]] = {}
+    flags = command.by_name
     for name, value in found:
-        if name == _CONFIG_FILE:
+        if name in _NO_KEYS:
             raise BadFlags(f"{path}: {name} cannot stand in a configuration file")
-        if name not in BY_NAME:
-            refused = why_refused(name)
-            if refused is not None:
-                names = [other for other, _ in found if why_refused(other) and other not in BY_NAME]
+        if name not in flags:
+            if command.like_etcd and why_refused(name) is not None:
+                names = [other for other, _ in found if why_refused(other) and other not in flags]
                 raise BadFlags(f"{path}: {_refusal(names, name)}")
-            raise BadFlags(f"{path}: {_unknown('', name, 'key', name)}")
+            raise BadFlags(f"{path}: {_unknown('', name, 'key', name, command)}")
         given[name] = (value, f"{path}: {name}")
     return given

@@ -1,7 +1,8 @@
 """The table of serve's flags: the one place that names them, their defaults and their variables.
 
-What it is: data, and where a value may come from. What it is not: what a value means
-(`serve_config.py`), or the flags of etcd that are not there (`refused_flags.py`).
+What it is: data, and what a command is to the reader of flags. What it is not: what a value means
+(`serve_config.py`), the flags of the other commands (`role_flags.py`), or the flags of etcd that
+are not there (`refused_flags.py`).
 
 Words: a *value* is text as an operator writes it, wherever: flags, variables and files agree.
 
@@ -27,16 +28,40 @@ PREFIXES: Final = ("KUBEBRAID_", "ETCD_")  # of variables; the first one wins
 
 
 class Flag(NamedTuple):
-    """One flag. `name` is without dashes before it; without `choices` any text may come."""
+    """One flag. `name` is without dashes before it; without `choices` any text may come.
+
+    A `switch` takes no value on the command line: there it means true."""
 
     name: str
     default: str
     text: str
     choices: tuple[str, ...] = ()
+    switch: bool = False
 
     def variable(self, prefix: str) -> str:
         """The name of its variable."""
         return prefix + self.name.upper().replace("-", "_")
+
+
+class Command(NamedTuple):
+    """A command that takes flags. `like_etcd`: it stands where an etcd stood, so that etcd's
+    variables count as well, its other flags are refused by name, and a configuration file is the
+    whole configuration; elsewhere flags and variables win over the file."""
+
+    name: str
+    about: str
+    flags: tuple[Flag, ...]
+    like_etcd: bool = False
+
+    @property
+    def by_name(self) -> dict[str, Flag]:
+        """Its flags."""
+        return {flag.name: flag for flag in self.flags}
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """Of its variables; the first one wins."""
+        return PREFIXES if self.like_etcd else PREFIXES[:1]
 
 
 FLAGS: Final = (
@@ -103,6 +128,9 @@ FLAGS: Final = (
 )
 BY_NAME: Final = {flag.name: flag for flag in FLAGS}
 assert len(BY_NAME) == len(FLAGS), "a name stands once"
+SERVE: Final = Command(
+    "serve", "Serve the etcd v3 API from one process, on one data directory.", FLAGS, like_etcd=True
+)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -45,10 +45,15 @@ _NAMES: Final = {
     logging.CRITICAL: "fatal",
 }
 _KEY: Final = "kubebraid_fields"
+# What a record has by itself; whatever else it has came with `extra`, and is a fact.
+_OWN: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", _KEY}
 
 
 def fields(**facts: object) -> dict[str, object]:
-    """The `extra` of a log call: facts that stand beside the message."""
+    """The `extra` of a log call: facts that stand beside the message, whatever their names.
+
+    A plain `extra={...}` does as well where no name is one of a record's own, such as `name`.
+    """
     return {_KEY: facts}
 
 
@@ -102,7 +107,8 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _facts(record: logging.LogRecord) -> Mapping[str, object]:
-    facts = dict(getattr(record, _KEY, {}))
+    facts = {name: value for name, value in vars(record).items() if name not in _OWN}
+    facts |= getattr(record, _KEY, {})
     if record.exc_info and record.exc_info[1] is not None:
         facts["error"] = repr(record.exc_info[1])
         facts["stacktrace"] = logging.Formatter().formatException(record.exc_info)

@@ -14,7 +14,6 @@ Tested in tests/unit/cli/test_node.py and, through tests/world.py, in every prop
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
@@ -28,9 +27,8 @@ from kubebraid.base.seams import Clock, Random
 from kubebraid.base.tabletmap import TabletMap
 from kubebraid.coordinator.autocompact import Retention, policy_of
 from kubebraid.coordinator.coordinator import Coordinator
-from kubebraid.proto.kvwire import Header
 from kubebraid.proto.server import Edge, EdgeEvent
-from kubebraid.router.context import Context
+from kubebraid.router.context import Context, header_of
 from kubebraid.router.core import Router
 from kubebraid.shard import keycodec
 from kubebraid.shard.owner import Owner
@@ -113,7 +111,7 @@ class Node:
         owned = Ownership(
             SHARD, self.coordinator.cepoch, tablets, fences, self.coordinator.compact_revision
         )
-        header = _header(options.uuid, options.name, self.coordinator.cepoch)
+        header = header_of(options.uuid, options.name, self.coordinator.cepoch)
         nospace = Alarm(header.member_id, ALARM_NOSPACE)
         shard_seams = ShardSeams(
             clock, self._fail, self._background, seams.space, lambda: self._raise(nospace)
@@ -190,14 +188,3 @@ class Node:
 
 def _stored(_was_raised: bool) -> None:
     """A raised alarm counts at once; its record is only for the next start."""
-
-
-def _header(uuid: str, name: str, term: int) -> Header:
-    """Ids that stay: of the cluster from its store, of the member from store and name."""
-    cluster = hashlib.sha256(uuid.encode()).digest()
-    member = hashlib.sha256(f"{uuid}/{name}".encode()).digest()
-    return Header(_id(cluster), _id(member), term)
-
-
-def _id(digest: bytes) -> int:
-    return int.from_bytes(digest[:8], "big") >> 1 or 1

@@ -35,8 +35,10 @@ from kubebraid.coordinator.state import StateUnreadable
 from kubebraid.proto.front_unix import SocketFile
 from kubebraid.proto.fronts import chosen_kind, is_path, listen_address, make_front
 from kubebraid.proto.server import AddressInUse, Front
+from kubebraid.shard import keycodec
 from kubebraid.shard.fencing import FenceDamaged
-from kubebraid.shard.storage.datadir import DataDir, DataDirError, Extent
+from kubebraid.shard.mark import SHARD_CELL
+from kubebraid.shard.storage.datadir import DataDir, DataDirError, DataDirForeign, Extent
 from kubebraid.shard.storage.engine import Engine, EngineError
 from kubebraid.shard.storage.memory import MemoryEngine
 from kubebraid.shard.storage.space import ENDLESS, DeviceSpace
@@ -112,6 +114,8 @@ class Server:
             engine: Engine = MemoryEngine() if directory is None else directory.open_engine()
             held = Extent()
             try:
+                if engine.get(keycodec.cell(SHARD_CELL)) is not None:
+                    raise DataDirForeign(f"{config.data_dir} belongs to a shard of a cluster")
                 if directory is not None:
                     directory.begin(Extent(witness(engine), epoch(engine)))
                 code = await self._with_engine(engine, directory)

@@ -1,16 +1,23 @@
 """The sequencer's state machine: it hands out revisions and says what was handed out.
 
-What it is: `Alloc` and `ReadRev` of the design as pure functions on in-memory state. What it is
-not: the lease and the window that protect it in a cluster (they wrap it), nor the clock.
+What it is: `Alloc` and `ReadRev` of the design as pure functions on in-memory state, within a
+window and for the tablets that are not frozen. What it is not: the lease that says whether it may
+be asked at all (`reign.py`), nor the clock.
 
 Words: `last[t]`: highest revision ever allocated to t; R: highest revision ever allocated;
-*cepoch*: the reign of this sequencer.
+*cepoch*: the reign of this sequencer; *window*: the highest revision it may hand out; a *frozen*
+tablet's owner is about to change, and its last is what the next one begins behind; a request is
+*held* when only what is on its way (a map, a window) can decide it.
 
 Invariants:
 - inv13: revisions of one cepoch are issued strictly upwards, each once (+1, dense);
-- inv14: the same (owner, request number) gets the same answer and takes nothing twice;
+- inv13: nothing above the window is handed out;
+- inv14: the same (owner, incarnation, request number) gets the same answer and takes nothing twice;
+- M3: an oepoch higher than the map's is held until the map has it, a lower one is refused;
 - last[t] <= R for every t; neither falls; R == max(last) unless the store is new;
-- a refused request (unknown tablet, other oepoch, frozen) takes nothing at all.
+- a refused or held request takes nothing at all;
+- one that several owners wait for (lanes) is refused once any of them has asked for anything else:
+  whoever gave up and closed its tablets is given no revision behind its back.
 
 Worked example: R=10. `alloc(writes=3, ends=((1, e, 2), (2, e, 1)))` answers first=11 and leaves
 R=13, last[1]=13, last[2]=12.
@@ -21,19 +28,28 @@ Tested in tests/unit/coordinator/test_sequencer.py, tests/property/test_sequence
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from kubebraid.base.ports import AllocReply, AllocRequest, Sample
 from kubebraid.base.revision import FIRST_REVISION, PENDING_BASE, Epoch, Revision, TabletId
 from kubebraid.base.tabletmap import TabletMap
 
+UNBOUNDED: Final[Revision] = 2**63 - 1  # the window of a process that is everything
+
 
 class Sequencer:
-    """In-memory allocation for one cepoch. Implements SequencerPort directly."""
+    """In-memory allocation for one cepoch. Implements SequencerPort directly, where it is asked by
+    its own process alone."""
 
     def __init__(
-        self, cepoch: Epoch, tablets: TabletMap, last: Mapping[TabletId, Revision]
+        self,
+        cepoch: Epoch,
+        tablets: TabletMap,
+        last: Mapping[TabletId, Revision],
+        window: Revision = UNBOUNDED,
     ) -> None:
-        """`last`: recovered from the fence rows of every tablet of the map."""
+        """`last`: recovered from the fence rows of every tablet of the map; in a cluster the window
+        of the reign before, for all (what that one handed out is not known, but not more)."""
         assert cepoch >= 1, cepoch
         assert set(last) == {t.id for t in tablets.tablets}, "each tablet states its last"
         assert min(last.values()) >= FIRST_REVISION
@@ -42,38 +58,109 @@ class Sequencer:
         self._oepoch = {t.id: t.oepoch for t in tablets.tablets}
         self._last = dict(last)
         self._revision: Revision = max(last.values())
-        self._answered: dict[str, tuple[int, AllocReply]] = {}
+        self._floor: Revision = -1
+        self._window = window
+        self._frozen: set[TabletId] = set()
+        self._answered: dict[str, tuple[int, int, AllocReply]] = {}
 
     @property
     def revision(self) -> Revision:
         """R: everything up to it was allocated."""
         return self._revision
 
+    @property
+    def cepoch(self) -> Epoch:
+        """The reign in which this sequencer allocates."""
+        return self._cepoch
+
+    @property
+    def map_version(self) -> int:
+        """The map whose owner epochs count."""
+        return self._map_version
+
     def sample(self) -> Sample:
-        return Sample(self._cepoch, self._map_version, self._revision, dict(self._last))
+        """M10: all of one instant."""
+        last = dict(self._last)
+        return Sample(self._cepoch, self._map_version, self._revision, last, self._floor)
 
     def read_revision(self, done: Callable[[Sample], None]) -> None:
         done(self.sample())
 
+    # -- what the replicated state says --------------------------------------------------------
+
+    def widen(self, window: Revision) -> None:
+        """The window that the log has taken up."""
+        assert window >= self._window, "a window never falls"
+        self._window = window
+
+    def raise_floor(self, floor: Revision) -> None:
+        """The compaction floor; each later sample says it."""
+        self._floor = max(self._floor, floor)
+
+    def freeze(self, shard: str, tablets: TabletMap) -> tuple[tuple[TabletId, Revision], ...]:
+        """Allocate nothing more to the tablets of `shard`; H of each (its last)."""
+        mine = [t.id for t in tablets.tablets if t.shard == shard]
+        self._frozen.update(mine)
+        return tuple((tablet, self._last[tablet]) for tablet in mine)
+
+    def adopt_map(self, tablets: TabletMap) -> None:
+        """A new map was applied: its owner epochs count, what they replaced is frozen no more."""
+        assert tablets.version > self._map_version, "maps come in order"
+        self._map_version = tablets.version
+        for tablet in tablets.tablets:
+            if self._oepoch.get(tablet.id) != tablet.oepoch:
+                self._frozen.discard(tablet.id)
+                self._oepoch[tablet.id] = tablet.oepoch
+                self._last.setdefault(tablet.id, tablet.begin)
+
+    # -- requests ------------------------------------------------------------------------------
+
     def alloc(self, request: AllocRequest, done: Callable[[AllocReply], None]) -> None:
-        known = self._answered.get(request.owner)
-        if known is not None and known[0] == request.request_number:
-            done(known[1])
-            return
-        assert known is None or request.request_number > known[0], "requests come in order"
-        reply = self._allocate(request)
-        self._answered[request.owner] = (request.request_number, reply)
+        """For the own process: there is nothing to wait for."""
+        reply = self.allocate(request)
+        assert reply is not None, "one process holds nothing"
         done(reply)
 
-    def _allocate(self, request: AllocRequest) -> AllocReply:
-        assert request.ends or request.cepoch == self._cepoch, "what could be refused by name"
-        refused = tuple(
-            tablet
+    def allocate(self, request: AllocRequest) -> AllocReply | None:
+        """The answer; None while the request is held."""
+        known = self._answered.get(request.owner)
+        if known is not None and known[0] == request.incarnation:
+            if request.request_number == known[1]:
+                return known[2]
+            if request.request_number < known[1]:
+                return self._refuse(request)  # late, from a connection that was given up
+        reply = self._allocate(request)
+        if reply is not None:
+            answered = (request.incarnation, request.request_number, reply)
+            self._answered[request.owner] = answered
+        return reply
+
+    def _held(self, request: AllocRequest) -> bool:
+        if self._revision + request.writes > self._window:
+            return True
+        return any(
+            tablet in self._frozen or oepoch > self._oepoch.get(tablet, 0)
             for tablet, oepoch, _ in request.ends
-            if request.cepoch != self._cepoch or self._oepoch.get(tablet) != oepoch
         )
-        if refused:
-            return AllocReply(0, self.sample(), refused)
+
+    def _refuse(self, request: AllocRequest) -> AllocReply:
+        return AllocReply(0, self.sample(), tuple(tablet for tablet, _, _ in request.ends))
+
+    def _holds_still(self, lane: tuple[str, int, int]) -> bool:
+        """Whether an owner has asked for nothing since it began to hold its slot."""
+        owner, *newest = lane
+        known = self._answered.get(owner)
+        return known is not None and list(known[:2]) == newest
+
+    def _allocate(self, request: AllocRequest) -> AllocReply | None:
+        assert request.ends or request.cepoch == self._cepoch, "what could be refused by name"
+        if request.cepoch != self._cepoch or not all(map(self._holds_still, request.lanes)):
+            return self._refuse(request)
+        stale = tuple(t for t, oepoch, _ in request.ends if oepoch < self._oepoch.get(t, 0))
+        if stale:
+            return AllocReply(0, self.sample(), stale)
+        if self._held(request):
+            return None
         first = self._revision + 1
         assert all(index >= -1 for _, _, index in request.ends)
         highest = max((index for _, _, index in request.ends), default=-1)
@@ -84,4 +171,5 @@ class Sequencer:
                 self._last[tablet] = first + index
         self._revision += request.writes
         assert self._revision < PENDING_BASE, "the revision space is used up"
+        assert self._revision <= self._window, "within the window (inv13)"
         return AllocReply(first, self.sample(), ())

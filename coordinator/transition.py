@@ -5,11 +5,16 @@ one process applies them directly, a cluster through its log, in the same order 
 
 Invariants:
 - total: a command that does not apply is answered by the unchanged state, never an exception;
-- cepoch, compact_revision, map version and each oepoch never fall.
+- cepoch, window, compact_revision, map version and each oepoch never fall;
+- inv13: a reign hands out nothing above its window; the next one begins above it;
+- M2: what was decided on a sequencer's word counts in the reign of that word alone, and H for the
+  process that was there when it was fixed;
+- M6: a shard's process owns nothing before a map gave its tablets a new oepoch for it.
 
 Worked example: `apply(state, RaiseFloor(90))` with the floor at 100 answers the state unchanged.
 
-Tested in tests/unit/coordinator/test_transition.py.
+Source: the sequencer's lease follows docs/model/Lease.tla. Tested in
+tests/unit/coordinator/test_transition.py.
 """
 
 from __future__ import annotations
@@ -17,16 +22,70 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TypeAlias, assert_never
 
-from kubebraid.base.ports import Alarm
-from kubebraid.base.revision import Revision
-from kubebraid.base.tabletmap import with_new_epochs
+from kubebraid.base.ports import Alarm, ShardPlace
+from kubebraid.base.revision import FIRST_REVISION, Epoch, Revision, TabletId
+from kubebraid.base.tabletmap import Tablet, TabletMap, with_new_epochs
 
-from .state import State
+from .state import Lease, State
 
 
 @dataclass(frozen=True, slots=True)
 class TakeReign:
-    """A process start: a new cepoch, and every tablet under a new oepoch (rule M6)."""
+    """A start of the one process that is everything: a new cepoch, and every tablet under a new
+    oepoch (rule M6)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A new cluster: its id and its first map. Only once."""
+
+    cluster: str
+    tablets: TabletMap
+
+
+@dataclass(frozen=True, slots=True)
+class Acquire:
+    """Take the sequencer's lease from a holder that has not renewed since `renewals` of `cepoch`.
+    `length`: how many revisions the new window has."""
+
+    node: str
+    cepoch: Epoch
+    renewals: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Go on as the holder, with a window up to `window`."""
+
+    node: str
+    cepoch: Epoch
+    renewals: int
+    window: Revision
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Give the lease back (rule M9): nothing above `window` was handed out, or will be."""
+
+    node: str
+    cepoch: Epoch
+    window: Revision
+
+
+@dataclass(frozen=True, slots=True)
+class StartShard:
+    """A shard's process takes its tablets. `ends`: H of each, as the sequencer of `cepoch` fixed
+    it when it froze them. `replaces`: since which map version the process before had them (0: there
+    was none): what another one was given since is above these ends."""
+
+    cepoch: Epoch
+    shard: str
+    store: str
+    incarnation: int
+    address: str
+    ends: tuple[tuple[TabletId, Revision], ...]
+    replaces: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +103,88 @@ class SetAlarm:
     raised: bool
 
 
-Command: TypeAlias = TakeReign | RaiseFloor | SetAlarm
+Command: TypeAlias = (
+    TakeReign | Found | Acquire | Renew | Release | StartShard | RaiseFloor | SetAlarm
+)
 
 
 def apply(state: State, command: Command) -> State:
-    """The state after the command."""
+    """The state after the command; the same object if it does not apply."""
     match command:
         case TakeReign():
             after = replace(state, cepoch=state.cepoch + 1, tablets=with_new_epochs(state.tablets))
+        case Found(cluster, tablets):
+            new = bool(cluster) and not state.cluster and tablets.version >= state.tablets.version
+            after = replace(state, cluster=cluster, tablets=tablets) if new else state
+        case Acquire() | Renew() | Release():
+            after = _lease(state, command)
+        case StartShard():
+            after = _start_shard(state, command)
         case RaiseFloor(revision):
-            after = replace(state, compact_revision=max(state.compact_revision, revision))
+            raised = revision > state.compact_revision
+            after = replace(state, compact_revision=revision) if raised else state
         case SetAlarm(alarm, raised):
             alarms = state.alarms | {alarm} if raised else state.alarms - {alarm}
-            after = replace(state, alarms=alarms)
+            after = state if alarms == state.alarms else replace(state, alarms=alarms)
         case _:
             assert_never(command)
     assert after.cepoch >= state.cepoch
+    assert after.lease.window >= state.lease.window or after.cepoch == state.cepoch
     assert after.compact_revision >= state.compact_revision
     assert after.tablets.version >= state.tablets.version
     return after
+
+
+def _lease(state: State, command: Acquire | Renew | Release) -> State:
+    """Compare-and-set on (cepoch, renewals): of two that raced one changes nothing."""
+    lease = state.lease
+    if command.cepoch != state.cepoch or not state.cluster:
+        return state
+    match command:
+        case Acquire(node, _, renewals, length):
+            # Also where nobody holds it: who asks has seen the window behind which it begins.
+            if length <= 0 or renewals != lease.renewals:
+                return state
+            taken = Lease(node, lease.window + length, 0)
+            return replace(state, cepoch=state.cepoch + 1, lease=taken)
+        case Renew(node, _, renewals, window):
+            if node != lease.holder or renewals != lease.renewals or window < lease.window:
+                return state
+            return replace(state, lease=Lease(node, window, renewals + 1))
+        case Release(node, _, window):
+            if node != lease.holder or not FIRST_REVISION <= window <= lease.window:
+                return state
+            return replace(state, lease=Lease("", window, lease.renewals))
+
+
+def _start_shard(state: State, command: StartShard) -> State:
+    """Every tablet of the shard gets a new oepoch, which begins at the H that the reign fixed."""
+    known = state.shard(command.shard)
+    if command.cepoch != state.cepoch or not state.cluster:
+        return state
+    if known is not None and command.incarnation == known.incarnation:
+        return state  # applied before: the command was sent again
+    if known is not None and known.store != command.store:
+        return state  # another disk than the one that holds its tablets
+    if command.replaces != (0 if known is None else known.since):
+        return state
+    ends = dict(command.ends)
+    begins = {t.id: t.begin for t in state.tablets.tablets if t.shard == command.shard}
+    if set(ends) != set(begins) or any(ends[tablet] < begins[tablet] for tablet in ends):
+        return state
+    version = state.tablets.version + 1
+    record = ShardPlace(command.shard, command.store, command.incarnation, command.address, version)
+    others = tuple(shard for shard in state.shards if shard.name != command.shard)
+    tablets = tuple(
+        _begun(tablet, ends[tablet.id]) if tablet.shard == command.shard else tablet
+        for tablet in state.tablets.tablets
+    )
+    return replace(
+        state,
+        tablets=TabletMap(version, tablets),
+        shards=tuple(sorted((*others, record))),
+    )
+
+
+def _begun(tablet: Tablet, end: Revision) -> Tablet:
+    return replace(tablet, oepoch=tablet.oepoch + 1, begin=end)

@@ -176,15 +176,20 @@ def range_tail(more: bool, count: int) -> bytes:
 
 
 class Header:
-    """etcd's ResponseHeader as field 1 of every answer; only the revision changes."""
+    """etcd's ResponseHeader as field 1 of every answer; only revision and term change."""
 
     def __init__(self, cluster_id: int, member_id: int, raft_term: int) -> None:
         assert cluster_id > 0
         assert member_id > 0
         self.cluster_id = cluster_id
         self.member_id = member_id
-        self.raft_term = raft_term
+        self.told = 0  # the newest revision that any answer had
         self._before = integer(1, cluster_id) + integer(2, member_id) + b"\x18"
+        self.begin_term(raft_term)
+
+    def begin_term(self, raft_term: int) -> None:
+        """From now on answers tell this term, also those of streams that are open."""
+        self.raft_term = raft_term
         self._after = integer(4, raft_term)
 
     def bare(self) -> bytes:
@@ -194,6 +199,7 @@ class Header:
     def field(self, revision: int) -> bytes:
         """The whole field 1: tag, length, header."""
         assert revision >= 1, revision
+        self.told = max(self.told, revision)
         body = self._before + varint(revision) + self._after
         return b"\x0a" + varint(len(body)) + body
 

@@ -132,6 +132,7 @@ class BackupService:
         self._open.add((caller.edge, caller.call_id))
 
         def answer(sample: Sample) -> None:
+            caller.desk = None  # what is sent cannot be begun anew
             floor = self._context.coordinator.compact_revision()
             head = dump.Head(sample.revision, floor, VERSION)
             owner.dump(_SnapshotStream(caller, head, sample.revision, self._open))

@@ -1,6 +1,7 @@
 """What every service of a router works with: the ports, the map, the header.
 
-What it is: one bundle, made once per process and map version. What it is not: behaviour.
+What it is: one bundle, made once per process; only the map and the header's term change. What it is
+not: behaviour.
 
 Tested through the services.
 """
@@ -8,20 +9,22 @@ Tested through the services.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from kubebraid.base.across import ShardPort
+from kubebraid.base.identity import cluster_id, member_id
 from kubebraid.base.limits import REQUEST_BYTES_MAX, TXN_OPS_MAX
-from kubebraid.base.ports import CoordinatorPort, OwnerPort, SequencerPort
+from kubebraid.base.ports import CoordinatorPort, SequencerPort
 from kubebraid.base.seams import Clock, Random
 from kubebraid.base.tabletmap import TabletMap
 from kubebraid.proto.kvwire import Header
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Context:
     """The router's surroundings."""
 
-    owners: Mapping[str, OwnerPort]
+    owners: Mapping[str, ShardPort]
     sequencer: SequencerPort
     coordinator: CoordinatorPort
     tablets: TabletMap
@@ -34,3 +37,10 @@ class Context:
     quota_bytes: int = 0  # 0: none
     request_bytes_max: int = REQUEST_BYTES_MAX
     txn_ops_max: int = TXN_OPS_MAX
+    coordinators: Mapping[str, str] = field(default_factory=dict)  # name -> address; for operators
+    remote: bool = False  # owners and sequencer are other processes: what they refuse may pass
+
+
+def header_of(uuid: str, name: str, term: int) -> Header:
+    """What every answer of this router begins with."""
+    return Header(cluster_id(uuid), member_id(uuid, name), term)

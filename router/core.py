@@ -21,9 +21,11 @@ from collections.abc import Callable, Iterable
 from kubebraid.base import errors
 from kubebraid.base.errors import Code, RequestRefused
 from kubebraid.base.ports import Sample
+from kubebraid.base.tabletmap import TabletMap
 from kubebraid.proto.requests import MalformedMessage
 from kubebraid.proto.server import METHOD_BY_PATH, METHODS, Edge, EdgeEvent, Kind, Shape
 
+from .admin import AdminService
 from .answers import Caller
 from .backup import BackupService
 from .concurrency import Concurrency
@@ -32,6 +34,8 @@ from .hub import Hub
 from .kv import KvService
 from .lease import LeaseService
 from .maintenance import MaintenanceService, not_there
+from .matched import Matched
+from .retry import Retries
 from .watch import WatchService
 
 Handler = Callable[[Caller, bytes], None]
@@ -53,12 +57,19 @@ class Router:
 
     def __init__(self, context: Context, sample: Sample) -> None:
         self._context = context
+        self._retries: Retries | None = None
+        self._matched: Matched | None = None
+        if context.remote:
+            self._retries = Retries(context.clock)
+            self._matched = Matched(context.sequencer, lambda: context.tablets.version)
+            context.sequencer = self._matched
         self._hub = Hub(context.owners, context.coordinator, context.tablets, sample)
         self._kv = KvService(context, self._hub.view)
         self._watch = WatchService(context, self._hub)
         self._lease = LeaseService(context, self._kv)
         self._maintenance = MaintenanceService(context, self._kv)
         self._backup = BackupService(context, self._kv)
+        self._admin = AdminService(context, self._hub.view)
         self.concurrency = Concurrency(context, self._kv, self._lease, self._watch)
         self._handlers = self._table()
         self._draining = False
@@ -89,6 +100,7 @@ class Router:
             "Health/Check": maintenance.health_check,
             "Health/List": maintenance.health_list,
             "Health/Watch": maintenance.health_watch,
+            "Admin/ClusterStatus": self._admin.cluster_status,
             **self.concurrency.handlers(),
         }
         table: list[Handler] = []
@@ -105,11 +117,11 @@ class Router:
 
     def handle(self, edge: Edge, events: Iterable[EdgeEvent]) -> None:
         """One batch of events of one front, in order."""
-        header = self._context.header
+        header, desk = self._context.header, self._retries
         for kind, call_id, method, payload in events:
             try:
                 if kind == Kind.CALL:
-                    caller = Caller(edge, call_id, header)
+                    caller = Caller(edge, call_id, header, desk, (method, payload))
                     if self._draining:
                         caller.fail(errors.STOPPED)
                     else:
@@ -157,8 +169,7 @@ class Router:
             else:
                 self._lease.open(edge, call_id)
         elif kind == Kind.HALF_CLOSED:
-            # Behind the answers to the messages of this batch, which wait for its sample.
-            self._kv.with_sample(lambda _sample: edge.end(call_id))
+            self._lease.half_close(edge, call_id)
         elif kind == Kind.CLOSED:
             self._lease.close(edge, call_id)
 
@@ -169,14 +180,50 @@ class Router:
         if self._context.clock.now_ms() >= self._tick_ms:
             self._tick_ms = self._context.clock.now_ms() + self._context.progress_interval_ms
             self._hub.tick()
+        self._admin.turn()
+        if self._matched is not None:
+            self._matched.turn()
+            self._kv.queue.expire()
+        if self._retries is not None and self._retries.turn(self._try):
+            self._kv.flush()
         return self._hub.turn()
 
+    def _try(self, caller: Caller) -> None:
+        try:
+            self._handlers[caller.method](caller, caller.payload)
+        except MalformedMessage as refused:
+            caller.fail(refused)
+
     def next_deadline_ms(self) -> int | None:
-        return self._tick_ms
+        again = None if self._retries is None else self._retries.next_deadline_ms()
+        parts = (self._admin, self._kv.queue)
+        deadlines = [self._tick_ms, again, *(part.next_deadline_ms() for part in parts)]
+        return min(deadline for deadline in deadlines if deadline is not None)
+
+    @property
+    def map_version(self) -> int:
+        """Of the map that requests are planned with."""
+        return self._context.tablets.version
+
+    def follow(self, tablets: TabletMap) -> None:
+        """A newer map: plan with it, and try again what met it too early."""
+        self._context.tablets = tablets
+        self._hub.follow(tablets)
+        if self._matched is not None:
+            self._matched.followed()
+        self.poke()
+
+    def poke(self) -> None:
+        """A link opened, another sequencer serves, a floor rose: what was refused may go now."""
+        self._hub.wake()
+        if self._retries is not None:
+            self._retries.poke()
 
     def drain(self) -> None:
         """Refuse what is new and end the streams, so that clients resume elsewhere."""
         self._draining = True
+        if self._retries is not None:
+            self._retries.closed = True
         self.concurrency.end_all()
         self._watch.end_all(int(errors.STOPPED.code), errors.STOPPED.message)
         self._lease.end_all(int(errors.STOPPED.code), errors.STOPPED.message)

@@ -1,10 +1,10 @@
-"""Parts of a read, from one owner or several, become one etcd answer.
+"""Segments of a read, of one owner each or of several, become one etcd answer.
 
 What it is: the receiving end of reads: a unary Range and a RangeStream. What it is not: routing
-(`plan.py`) or reading.
+(`plan.py`), reading, or the merge of a segment's owners (`interleave.py`).
 
 Invariants:
-- parts are asked in key order, one after the other, each with what is left of the limit; behind
+- segments are asked in key order, one after the other, each with what is left of the limit; behind
   the limit only counts are asked;
 - a refusal by any part refuses the whole; nothing partial is answered as if it were whole;
 - RangeStream: the merged chunks equal the Range; header, more and count are in the last alone.
@@ -12,7 +12,7 @@ Invariants:
 Worked example: limit 3 over two owners with 2 and 5 rows: the first answers 2 rows, the second is
 asked for 1 and shows one more, so `more` is true and count is 7.
 
-Tested in tests/unit/router/test_gather.py.
+Tested in tests/unit/router/test_gather.py, tests/property/test_gather.py.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ from kubebraid.base.record import Row
 from kubebraid.proto import ranges
 from kubebraid.proto.kvwire import blob, range_rows, range_tail, row_chunks
 
-from .plan import Read
+from .interleave import Interleaved
+from .plan import Read, ReadPart
 
 
 class Gather:
-    """Drives the parts of one read. Subclasses say what becomes of the rows."""
+    """Drives the segments of one read. Subclasses say what becomes of the rows."""
 
     def __init__(self, owners: Mapping[str, OwnerPort], read: Read) -> None:
-        assert read.parts
+        assert read.segments
         self._owners = owners
         self._read = read
-        self._parts = list(read.parts)
+        self._segments = list(read.segments)
         self._op = read.op
         self._plain = read.op.plain()
         self._limit = read.op.fetch_limit()
@@ -44,13 +45,21 @@ class Gather:
         self._count = 0
 
     def start(self) -> None:
-        """Ask the next part."""
-        part = self._parts.pop(0)
+        """Ask the next segment."""
+        segment = self._segments.pop(0)
+        if len(segment) == 1:
+            self._owners[segment[0].shard].read(self._call(segment[0]), self)
+        else:
+            calls = [(self._owners[part.shard], self._call(part)) for part in segment]
+            Interleaved(calls, self).start()
+
+    def _call(self, part: ReadPart) -> ReadCall:
+        """What is left to be read, of one part."""
         # The rows of a plain read are cut by their owners; others are asked for one more.
         enough = self._limit if self._plain else self._limit + 1
         beyond = bool(self._limit) and self._taken >= enough
         left = max(self._limit - self._taken, 1) if self._limit else 0
-        call = ReadCall(
+        return ReadCall(
             part.span,
             self._read.revision,
             part.needs,
@@ -59,7 +68,6 @@ class Gather:
             self._op.count_only or beyond,
             self._plain and not beyond,
         )
-        self._owners[part.shard].read(call, self)
 
     def ready(self) -> bool:
         return True
@@ -72,7 +80,7 @@ class Gather:
         wanted = self._spliced(part.body) if part.body else self._rows(part.rows)
         if part.last and wanted:
             self._count += part.total
-            if self._parts:
+            if self._segments:
                 self.start()
             else:
                 self._finish()

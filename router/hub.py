@@ -10,6 +10,8 @@ Invariants:
   repeated at the seam;
 - a client that does not read leaves the group (its position is kept, its events are not): memory
   is bounded by the high-water mark of its stream, and no other client notices;
+- a subscription that began anew may have lost commits: whoever was live on their tablets leaves the
+  group and catches up from the log, so nothing is missed or repeated at that seam either;
 - a watcher below the compaction floor is cancelled with compact_revision, never served in part.
 
 Worked example: a watch of /a/ from 5 while R=9: the log gives 5..9, then `next` is 10 and the
@@ -20,25 +22,19 @@ Tested in tests/unit/router/test_hub.py, tests/property/test_watch_history.py.
 
 from __future__ import annotations
 
-import heapq
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from kubebraid.base import errors
-from kubebraid.base.errors import RequestRefused
 from kubebraid.base.keyspace import KeyRange
-from kubebraid.base.limits import LOG_SLICE_REVISIONS
-from kubebraid.base.ports import CoordinatorPort, LogCall, LogReply, OwnerPort, Publication, Sample
+from kubebraid.base.ports import CoordinatorPort, OwnerPort, Publication, Sample
 from kubebraid.base.record import Commit
 from kubebraid.base.revision import Revision, TabletId
 from kubebraid.base.tabletmap import TabletMap
 
+from .catch_up import CatchUp
 from .groups import Groups
-from .merge import Feed, View, join
+from .merge import Feed, View
 from .session import Session
 from .watcher import Request, Watcher, encode
-
-CATCH_UPS_PER_TURN = 16  # watchers that get a slice of the log in one turn
 
 
 class Hub:
@@ -51,61 +47,104 @@ class Hub:
         tablets: TabletMap,
         sample: Sample,
     ) -> None:
-        """Subscribes to every owner; `sample` was taken before that."""
+        """Subscribes to every owner; `sample` was taken before that. Before a shard's first
+        publication nothing of its tablets is released."""
         self._owners = owners
         self._coordinator = coordinator
         self._tablets = tablets
-        self._by_id = tablets.by_id()
         self._feeds: dict[tuple[TabletId, ...], Feed] = {}
         self._groups: dict[Feed, Groups] = {}
         self._users: dict[Feed, int] = {}
         self._by_tablet: dict[TabletId, list[Feed]] = {}
-        self._behind: deque[Watcher] = deque()
-        self._waiting: list[Watcher] = []  # have read all that is released; wait for a publication
+        self._catch_up = CatchUp(
+            owners, tablets, coordinator.compact_revision, self._join, self._compacted
+        )
         self._sessions: dict[Session, None] = {}  # in the order of their arrival
-        closed: dict[TabletId, Revision] = {}
+        self._holding: dict[Feed, None] = {}  # feeds with commits that wait for a newer sample
+        self._held: Sample | None = None  # of a map that is not here yet
+        self.view = View(sample, {})
         for owner in owners.values():
-            closed.update({news.tablet: news.closed for news in owner.subscribe(self.publish)})
-        self.view = View(sample, closed)
+            owner.subscribe(self.publish)
+
+    def follow(self, tablets: TabletMap) -> None:
+        """A newer map, and the samples that waited for it."""
+        self._tablets = tablets
+        self._catch_up.follow(tablets)
+        self.view.map_version = tablets.version
+        held, self._held = self._held, None
+        if held is not None:
+            self.absorb(held)
+            for feed in list(self._feeds.values()):
+                self._release(feed)
+            self._catch_up.wake()
+            self._answer_progress()
+
+    def absorb(self, sample: Sample) -> None:
+        """Take a sample, now or once its map is here (M11)."""
+        if sample.map_version <= self.view.map_version:
+            self.view.absorb(sample)
+            for feed in list(self._holding):
+                self._release(feed)
+        elif self._held is None or sample.revision >= self._held.revision:
+            self._held = sample
 
     # -- owners --------------------------------------------------------------------------------
 
     def publish(self, publication: Publication) -> None:
         """A shard's group commit: absorb it, release what it allows."""
+        if publication.fresh:
+            self._begin_anew(publication)
         touched: dict[Feed, None] = {}
         for news in publication.news:
             for feed in self._by_tablet.get(news.tablet, ()):
                 feed.offer(news)
                 touched[feed] = None
-            self.view.close(news.tablet, news.closed)
-        self.view.absorb(publication.sample)
+            self.view.close(news.tablet, news.closed, publication.fresh)
+        self.absorb(publication.sample)
         for feed in touched:
             self._release(feed)
-        self._behind.extend(self._waiting)
-        self._waiting.clear()
+        self._catch_up.wake()
         self._answer_progress()
+
+    def _begin_anew(self, publication: Publication) -> None:
+        """What was published between the closed[t] known here and this one did not come: whoever is
+        live on such a tablet has all that was released, and reads the rest from the log."""
+        missed: set[Feed] = set()
+        for news in publication.news:
+            if news.closed <= self.view.closed.get(news.tablet, 0):
+                continue
+            for feed in self._by_tablet.get(news.tablet, ()):
+                # Progress marks may be ahead of what an idle feed has released: whoever has one
+                # must not read from before it, where a compaction may have been.
+                self._release(feed)
+                feed.missed(news.closed)
+                missed.add(feed)
+        for session in self._sessions if missed else ():
+            for watcher in session.watchers.values():
+                if watcher.synced and watcher.feed in missed:
+                    _leave(self._groups, watcher, watcher.feed.released + 1)
+                    self._catch_up.add(watcher)
 
     def _release(self, feed: Feed) -> None:
         commits = feed.release()
+        if feed.waits:
+            self._holding[feed] = None
+        else:
+            self._holding.pop(feed, None)
         if not commits:
             return
         for options, theirs, members in self._groups[feed].concerned(commits):
             pieces = encode(theirs, options)
             for watcher in members:
                 if watcher.session.slow():
-                    self._stall(watcher, commits[0].revision)
+                    _leave(self._groups, watcher, commits[0].revision)
+                    watcher.session.stalled[watcher] = None
                     continue
                 # A start that lies ahead cuts the released run short: encode it for this one.
                 fits = watcher.next <= commits[0].revision
                 mine = pieces if fits else encode(_from(theirs, watcher.next), options)
                 for piece in mine:
                     watcher.session.events(watcher, piece)
-
-    def _stall(self, watcher: Watcher, upto: Revision) -> None:
-        """Out of the live group: it has everything below `upto`, also what it had no event in."""
-        self._groups[watcher.feed].remove(watcher)
-        watcher.next = max(watcher.next, upto)
-        watcher.session.stalled[watcher] = None
 
     # -- sessions ------------------------------------------------------------------------------
 
@@ -121,12 +160,12 @@ class Hub:
 
     def drained(self, session: Session) -> None:
         """The client has read on: feed its watchers from where they are."""
-        self._behind.extend(session.stalled)
+        self._catch_up.add(*session.stalled)
         session.stalled.clear()
 
     def watch(self, session: Session, watch_id: int, request: Request, sample: Sample) -> None:
         """Create a watcher; `sample` was read after the request arrived."""
-        self.view.absorb(sample)
+        self.absorb(sample)
         session.created(watch_id, sample.revision)
         floor = self._coordinator.compact_revision()
         if request.start and request.start < floor:
@@ -137,7 +176,7 @@ class Hub:
         session.watchers[watch_id] = watcher
         self._users[feed] += 1
         if not self._join(watcher):
-            self._behind.append(watcher)
+            self._catch_up.add(watcher)
 
     def cancel(self, session: Session, watch_id: int) -> None:
         """The client's cancel. An unknown id is not answered, as etcd has it."""
@@ -148,7 +187,7 @@ class Hub:
 
     def request_progress(self, session: Session, sample: Sample) -> None:
         """RequestProgress: answer as soon as the release rule holds at the sample's R."""
-        self.view.absorb(sample)
+        self.absorb(sample)
         # A client that does not read its answers gets no more of them, as with etcd's full channel.
         if not session.slow():
             session.asked.append(sample.revision)
@@ -197,106 +236,29 @@ class Hub:
         self._users[feed] -= 1
         if not self._users[feed]:
             del self._users[feed], self._groups[feed], self._feeds[feed.tablets]
+            self._holding.pop(feed, None)
             for tablet in feed.tablets:
                 self._by_tablet[tablet].remove(feed)
 
-    # -- catching up ---------------------------------------------------------------------------
+    def wake(self) -> None:
+        """Something was heard that the watchers who wait may wait for."""
+        self._catch_up.wake()
 
     def turn(self) -> bool:
         """A slice of the log for some of those behind. Answers: can more be done now?"""
-        for _ in range(min(len(self._behind), CATCH_UPS_PER_TURN)):
-            self._catch_up(self._behind.popleft())
-        return bool(self._behind)
+        return self._catch_up.turn()
 
-    def _catch_up(self, watcher: Watcher) -> None:
-        if watcher.session.watchers.get(watcher.id) is not watcher:
-            return  # cancelled or closed meanwhile
-        if watcher.session.slow():
-            watcher.session.stalled[watcher] = None
-        elif self._join(watcher):
-            return
-        elif watcher.next > watcher.feed.released:
-            self._waiting.append(watcher)
-        else:
-            LogRead(self._owners, self._shards(watcher), watcher, self._caught).start()
-
-    def _shards(self, watcher: Watcher) -> dict[str, tuple[TabletId, ...]]:
-        by_shard: dict[str, tuple[TabletId, ...]] = {}
-        for tablet in watcher.feed.tablets:
-            shard = self._by_id[tablet].shard
-            by_shard[shard] = (*by_shard.get(shard, ()), tablet)
-        return by_shard
-
-    def _caught(self, watcher: Watcher, reply: LogReply | RequestRefused) -> None:
-        """A slice of the log arrived."""
-        session = watcher.session
-        if session.watchers.get(watcher.id) is not watcher:
-            return
-        if isinstance(reply, RequestRefused):
-            self._log_refused(watcher, reply)
-            return
-        for piece in encode(reply.commits, watcher.options):
-            session.events(watcher, piece)
-            if session.slow() and not piece.fragment:
-                session.stalled[watcher] = None  # what was not sent is read again later
-                return
-        watcher.advance(max(reply.complete, watcher.next - 1))
-        if not self._join(watcher):
-            self._behind.append(watcher)
-
-    def _log_refused(self, watcher: Watcher, refused: RequestRefused) -> None:
-        """Below the floor the watch ends; anything else passes, and the log is asked again."""
-        if refused is not errors.COMPACTED:
-            self._waiting.append(watcher)
-            return
+    def _compacted(self, watcher: Watcher) -> None:
+        """The log that it would have to read is gone."""
         self._forget(watcher)
-        floor = self._coordinator.compact_revision()
-        watcher.session.compacted(watcher.id, floor)
-
-
-class LogRead:
-    """One slice of the log for one watcher, from every shard of its feed, joined.
-
-    Each shard is complete up to its own `complete`; together they are up to the least of them, so
-    what lies above is dropped here and read again with the next slice.
-    """
-
-    def __init__(
-        self,
-        owners: Mapping[str, OwnerPort],
-        shards: Mapping[str, tuple[TabletId, ...]],
-        watcher: Watcher,
-        done: Callable[[Watcher, LogReply | RequestRefused], None],
-    ) -> None:
-        self._owners = owners
-        self._todo = list(shards.items())
-        self._watcher = watcher
-        self._done = done
-        self._commits: list[Sequence[Commit]] = []
-        self._complete: Revision = watcher.feed.released
-
-    def start(self) -> None:
-        shard, tablets = self._todo.pop()
-        watcher = self._watcher
-        call = LogCall(
-            tablets, watcher.options.span, watcher.next, self._complete, LOG_SLICE_REVISIONS
-        )
-        self._owners[shard].read_log(call, self._take)
-
-    def _take(self, reply: LogReply | RequestRefused) -> None:
-        if isinstance(reply, RequestRefused):
-            self._done(self._watcher, reply)
-            return
-        assert reply.complete <= self._complete
-        self._complete = reply.complete
-        self._commits.append(reply.commits)
-        if self._todo:
-            self.start()
-            return
-        merged = heapq.merge(*self._commits, key=lambda commit: commit.revision)
-        within = [commit for commit in merged if commit.revision <= self._complete]
-        self._done(self._watcher, LogReply(join(within), self._complete))
+        watcher.session.compacted(watcher.id, self._coordinator.compact_revision())
 
 
 def _from(commits: Sequence[Commit], first: Revision) -> list[Commit]:
     return [commit for commit in commits if commit.revision >= first]
+
+
+def _leave(groups: Mapping[Feed, Groups], watcher: Watcher, upto: Revision) -> None:
+    """Out of the live group: it has everything below `upto`, also what it had no event in."""
+    groups[watcher.feed].remove(watcher)
+    watcher.next = max(watcher.next, upto)

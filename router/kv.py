@@ -23,7 +23,7 @@ from functools import partial
 from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
 from kubebraid.base.keyspace import KeyRange
-from kubebraid.base.ops import RangeOp, WriteOp
+from kubebraid.base.ops import DeleteOp, RangeOp, TxnOp, WriteOp
 from kubebraid.base.ports import (
     WRITE_DELETE,
     WRITE_PUT,
@@ -32,10 +32,11 @@ from kubebraid.base.ports import (
     Sample,
     WriteCall,
 )
-from kubebraid.base.revision import Revision
+from kubebraid.base.revision import FIRST_REVISION, Revision
 from kubebraid.proto import ranges, requests
 from kubebraid.proto.kvwire import blob
 
+from .across import Request, Transactions
 from .answers import Caller, after_all, answer_point, answer_write
 from .context import Context
 from .gather import StreamGather, UnaryGather
@@ -43,6 +44,7 @@ from .guard import Guard, free, put_cost, txn_cost
 from .merge import View
 from .plan import Read, WriteTarget, put_target, read_parts, write_target
 from .range_streams import RangeStreams
+from .read_queue import ReadQueue, Waiting
 
 
 class KvService:
@@ -52,16 +54,19 @@ class KvService:
         self._context = context
         self._view = view
         self._guard = Guard(context)
-        self._reads: list[Callable[[Sample], None]] = []
+        self._reads: list[Waiting] = []
         self._points: list[tuple[Caller, bytes]] = []
         self._writes: dict[str, list[WriteCall]] = {}
+        self.queue = ReadQueue(context)
+        self._made: Transactions | None = None
         self.streams = RangeStreams()
 
     # -- a batch -------------------------------------------------------------------------------
 
-    def with_sample(self, then: Callable[[Sample], None]) -> None:
-        """Run `then` with a sample that is asked for when the batch was decoded."""
-        self._reads.append(then)
+    def with_sample(self, then: Callable[[Sample], None], caller: Caller | None = None) -> None:
+        """Run `then` with a sample that is asked for when the batch was decoded. Without a
+        sequencer `caller` is told so after a while."""
+        self._reads.append((then, caller))
 
     def submit(
         self,
@@ -73,16 +78,33 @@ class KvService:
     ) -> None:
         """Queue a write for its owner."""
         if len(target.shards) != 1:
-            caller.fail(
-                errors.unimplemented(
-                    "a transaction over the tablets of several shards; split it by prefix"
-                )
-            )
+            self._across(caller, kind, payload, target, op)
             return
         (shard,) = target.shards
         version = self._context.tablets.version
         call = WriteCall(kind, payload, target.tablets, version, caller, op)
         self._writes.setdefault(shard, []).append(call)
+
+    def _across(
+        self, caller: Caller, kind: int, payload: bytes, target: WriteTarget, op: WriteOp | None
+    ) -> None:
+        """A transaction, or a deletion, of the tablets of several shards."""
+        assert isinstance(op, TxnOp | DeleteOp), "a put has one key, a lease one home"
+        version = self._context.tablets.version
+        shards = target.shards
+        self._transactions().begin(
+            Request(kind, payload, op, shards, version, caller.respond, caller.fail)
+        )
+
+    def _transactions(self) -> Transactions:
+        """Drawn with the first that is needed: one shard needs none."""
+        made = self._made
+        if made is None:
+            context = self._context
+            drawn = context.random.lease_id()
+            floor = context.coordinator.compact_revision
+            made = self._made = Transactions(context.owners, context.sequencer, drawn, floor)
+        return made
 
     def flush(self) -> None:
         """End of a batch: one ReadRev for its reads, one submission per owner for its writes."""
@@ -90,9 +112,12 @@ class KvService:
         if self._reads or self._points:
             reads, self._reads = self._reads, []
             points, self._points = self._points, []
+            ticket = self.queue.ticket(reads, points)
 
             def run(sample: Sample) -> None:
-                for read in reads:
+                if ticket is not None:
+                    self.queue.served(ticket)
+                for read, _ in reads:
                     read(sample)
                 if points:
                     self._read_points(points, sample)
@@ -113,11 +138,12 @@ class KvService:
         op = requests.range_request(payload)
         if isinstance(op, RequestRefused):
             caller.fail(op)
-        elif op.serializable:
-            # M15: at what this router has released for the span; no hop to the sequencer.
-            self._read(caller, op, self._released())
+            return
+        released = self._released(op) if op.serializable else None
+        if released is not None:
+            self._read(caller, op, released)
         else:
-            self._reads.append(partial(self._read, caller, op))
+            self.with_sample(partial(self._read, caller, op), caller)
 
     def _read_points(self, points: list[tuple[Caller, bytes]], sample: Sample) -> None:
         """All Gets of a batch, packed by owner."""
@@ -136,16 +162,23 @@ class KvService:
         op = requests.range_stream_request(payload)
         if isinstance(op, RequestRefused):
             caller.fail(op)
-        elif op.serializable:
-            self._read_stream(caller, op, self._released())
+            return
+        released = self._released(op) if op.serializable else None
+        if released is not None:
+            self._read_stream(caller, op, released)
         else:
-            self._reads.append(partial(self._read_stream, caller, op))
+            self.with_sample(partial(self._read_stream, caller, op), caller)
 
-    def _released(self) -> Sample:
-        """The newest state that this router may show without asking anybody."""
+    def _released(self, op: RangeOp) -> Sample | None:
+        """M15: the newest state of the span that this router may show without asking anybody. None
+        if it has told more: like a member of etcd it never goes back behind its own answers."""
         view = self._view
-        bound = view.bound(view.last)
-        last = {tablet: min(bound, last) for tablet, last in view.last.items()}
+        spanned = () if op.span is None else self._context.tablets.tablets_of(op.span)
+        bound = view.bound(tablet.id for tablet in spanned)
+        if bound < max(self._context.header.told, FIRST_REVISION):
+            return None
+        # What is closed there needs no waiting, not even behind a write in doubt.
+        last = {tablet.id: min(bound, view.closed.get(tablet.id, 0)) for tablet in spanned}
         return Sample(view.cepoch, view.map_version, bound, last)
 
     def _bad_revision(self, op: RangeOp, sample: Sample) -> RequestRefused | None:
@@ -166,7 +199,7 @@ class KvService:
                 self._context.owners,
                 self._plan(op, op.span, sample),
                 lambda body: caller.respond(sample.revision, *body),
-                caller.fail,
+                caller.fail if op.revision > 0 else caller.fail_newest,
             ).start()
 
     def _read_stream(self, caller: Caller, op: RangeOp, sample: Sample) -> None:
@@ -181,7 +214,9 @@ class KvService:
             edge.end(call_id)
             return
         read = self._plan(op, op.span, sample)
-        StreamGather(self._context.owners, read, self.streams.sink(caller), header).start()
+        StreamGather(
+            self._context.owners, read, self.streams.sink(caller, op.revision <= 0), header
+        ).start()
 
     def _plan(self, op: RangeOp, span: KeyRange, sample: Sample) -> Read:
         tablets = self._context.tablets
@@ -216,7 +251,7 @@ class KvService:
         elif self.refused(caller, payload, free):
             return
         elif op.span is None:
-            self._reads.append(lambda sample: caller.respond(sample.revision, b""))
+            self.with_sample(lambda sample: caller.respond(sample.revision, b""), caller)
         else:
             self.submit(caller, WRITE_DELETE, payload, write_target(self._context.tablets, op), op)
 
@@ -235,7 +270,7 @@ class KvService:
         revision, physical = requests.compact_request(payload)
         if self.refused(caller, payload, free):
             return
-        self._reads.append(partial(self._compact, caller, revision, physical))
+        self.with_sample(partial(self._compact, caller, revision, physical), caller)
 
     def _compact(self, caller: Caller, revision: Revision, physical: bool, sample: Sample) -> None:
         """etcd checks against its present revision, then raises the floor, then removes."""

@@ -54,21 +54,24 @@ class View:
                 self._whole[tablet] = self.revision
 
     def absorb(self, sample: Sample) -> None:
-        """Join a sample, whole, by maximum: within one reign R and last only grow."""
-        assert sample.cepoch == self.cepoch, "samples of two reigns do not mix"
-        assert sample.map_version == self.map_version, "a sample is read with its own map"
-        if sample.revision < self.revision:
+        """Join a sample, whole, by maximum: R and last only grow, in a reign and from one to the
+        next, which begins above everything that the one before handed out."""
+        assert sample.map_version <= self.map_version, "a sample waits for its map (M11)"
+        if sample.cepoch < self.cepoch or sample.revision < self.revision:
             return
+        self.cepoch = sample.cepoch
         self._note_whole(sample.last)
         self.revision = sample.revision
         for tablet, last in sample.last.items():
             if last > self.last.get(tablet, 0):
                 self.last[tablet] = last
 
-    def close(self, tablet: TabletId, closed: Revision) -> None:
-        """Tablet `tablet` is published up to `closed`."""
-        assert closed >= self.closed.get(tablet, 0), "closed never falls (inv11)"
-        self.closed[tablet] = closed
+    def close(self, tablet: TabletId, closed: Revision, anew: bool = False) -> None:
+        """Tablet `tablet` is published up to `closed`. `anew`: a process that begins may know less
+        than the one before it told; what was told stays so."""
+        known = self.closed.get(tablet, 0)
+        assert anew or closed >= known, "closed never falls (inv11)"
+        self.closed[tablet] = max(closed, known)
 
     def bound(self, tablets: Iterable[TabletId]) -> Revision:
         """The highest revision up to which all of `tablets` is here."""
@@ -104,6 +107,20 @@ class Feed:
             assert commit.revision > self.released, "an event at or below a released revision"
             assert not waiting or commit.revision > waiting[-1].revision, "a tablet's order"
             waiting.append(commit)
+
+    @property
+    def waits(self) -> bool:
+        """Whether commits are here that the rule does not let go yet."""
+        return any(self._waiting.values())
+
+    def holds(self, upto: Revision) -> bool:
+        """Whether one of them is at or below `upto`."""
+        return any(waiting and waiting[0].revision <= upto for waiting in self._waiting.values())
+
+    def missed(self, upto: Revision) -> None:
+        """Commits at or below `upto` were published and did not come: they are only in the log.
+        What waits here is released to nobody, for whoever joins has read on past it."""
+        self.since = max(self.since, upto)
 
     def release(self) -> list[Commit]:
         """Everything that may be shown now, in revision order, joined by revision."""

@@ -2,12 +2,18 @@
 
 What it is: routing as pure functions of the map. What it is not: sending.
 
+Words: a *segment* is a piece of the span and who can hold keys of it: one owner's part, or a part
+of each owner among whose tablets the keys are hashed.
+
 Invariants:
-- inv17: the parts of a plan are disjoint, in key order, and together are the span;
-- each part names every tablet that meets it, with the watermark the sample demands.
+- inv17: segments are disjoint, in key order, and together are the span; the parts of a segment have
+  its span; each key's owner has a part in the key's segment;
+- each part names every tablet of its owner that can hold keys of it, with the watermark the sample
+  demands.
 
 Worked example: over tablets [.., m) of shard-0 and [m, ..) of shard-1, the span [a, z) is two
-parts, [a, m) and [m, z); with one shard for both it is one part with two needs.
+segments of one part, [a, m) and [m, z); with one shard for both it is one part with two needs; with
+[m, ..) in two buckets, of shard-0 and shard-1, the second segment has two parts, to be merged.
 
 Tested in tests/unit/router/test_plan.py.
 """
@@ -16,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from kubebraid.base.keyspace import KeyRange, single
 from kubebraid.base.ops import DeleteOp, Op, PutOp, RangeOp, TxnOp
@@ -34,10 +40,14 @@ class ReadPart(NamedTuple):
     needs: tuple[tuple[TabletId, Revision], ...]
 
 
-class Read(NamedTuple):
-    """A whole read: its parts and what is to be read of them."""
+Segment: TypeAlias = tuple[ReadPart, ...]
+"""The parts of one span, each of another shard."""
 
-    parts: Sequence[ReadPart]
+
+class Read(NamedTuple):
+    """A whole read: its segments and what is to be read of them."""
+
+    segments: Sequence[Segment]
     op: RangeOp
     revision: Revision
     map_version: int
@@ -45,22 +55,25 @@ class Read(NamedTuple):
 
 def read_parts(
     tablets: TabletMap, span: KeyRange, last: Mapping[TabletId, Revision]
-) -> list[ReadPart]:
-    """The span cut at the borders between owners. A tablet that `last` lacks needs nothing."""
-    parts: list[ReadPart] = []
-    for tablet in tablets.tablets_of(span):
-        piece = span.intersect(tablet.span)
-        assert piece is not None, "tablets_of answers tablets that meet the span"
-        needs = ((tablet.id, last[tablet.id]),) if tablet.id in last else ()
-        if parts and parts[-1].shard == tablet.shard:
-            before = parts[-1]
-            joined = KeyRange(before.span.start, piece.end)
-            parts[-1] = ReadPart(tablet.shard, joined, before.needs + needs)
-        else:
-            parts.append(ReadPart(tablet.shard, piece, needs))
-    assert parts[0].span.start == span.start
-    assert parts[-1].span.end == span.end
-    return parts
+) -> list[Segment]:
+    """The span cut where its owners change. A tablet that `last` lacks needs nothing."""
+    starts: list[bytes] = []
+    held: list[dict[str, list[TabletId]]] = []  # the tablets of each owner, a segment each
+    for group in tablets.ranges_of(span):
+        if not held or held[-1].keys() != {tablet.shard for tablet in group}:
+            starts.append(max(span.start, group[0].span.start))
+            held.append({})
+        for tablet in group:
+            held[-1].setdefault(tablet.shard, []).append(tablet.id)
+    ends = [*starts[1:], span.end]
+    assert starts[0] == span.start, "the first range that meets a span holds its first key"
+    return [
+        tuple(
+            ReadPart(shard, KeyRange(start, end), tuple((t, last[t]) for t in ids if t in last))
+            for shard, ids in owners.items()
+        )
+        for start, end, owners in zip(starts, ends, held, strict=True)
+    ]
 
 
 class WriteTarget(NamedTuple):

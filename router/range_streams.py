@@ -10,6 +10,7 @@ Tested in tests/unit/router/test_kv.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from kubebraid.base.errors import RequestRefused
@@ -25,28 +26,31 @@ class RangeStreams:
     def __init__(self) -> None:
         self._open: set[tuple[Edge, int]] = set()
 
-    def sink(self, caller: Caller) -> ChunkSink:
-        """Where the chunks of a new stream go."""
+    def sink(self, caller: Caller, newest: bool) -> ChunkSink:
+        """Where the chunks of a new stream go; `newest`: it names no revision."""
         edge, call_id = caller.edge, caller.call_id
         self._open.add((edge, call_id))
         return ChunkSink(
             lambda: edge.pending_bytes(call_id) <= STREAM_HIGH_WATER_BYTES,
-            partial(self._send, edge, call_id),
+            partial(self._send, caller),
             partial(self._end, edge, call_id),
-            partial(self._fail, caller),
+            partial(self._fail, caller, caller.fail_newest if newest else caller.fail),
         )
 
-    def _send(self, edge: Edge, call_id: int, chunk: bytes) -> bool:
-        edge.send(call_id, chunk)
-        return (edge, call_id) in self._open
+    def _send(self, caller: Caller, chunk: bytes) -> bool:
+        caller.desk = None  # a part was shown: the rest belongs to the same state
+        caller.edge.send(caller.call_id, chunk)
+        return (caller.edge, caller.call_id) in self._open
 
     def _end(self, edge: Edge, call_id: int) -> None:
         self._open.discard((edge, call_id))
         edge.end(call_id)
 
-    def _fail(self, caller: Caller, refused: RequestRefused) -> None:
+    def _fail(
+        self, caller: Caller, fail: Callable[[RequestRefused], None], refused: RequestRefused
+    ) -> None:
         self._open.discard((caller.edge, caller.call_id))
-        caller.fail(refused)
+        fail(refused)
 
     def cancelled(self, edge: Edge, call_id: int) -> None:
         """The client is gone."""

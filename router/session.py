@@ -100,6 +100,7 @@ class Session:
                 return False
             if watcher.feed.bound() < revision:
                 return None
+            assert not watcher.feed.holds(revision), "what a mark covers was sent before it (inv09)"
         return True
 
     def answer_asked(self) -> None:
@@ -128,4 +129,5 @@ class Session:
             due = watcher.quiet and watcher.synced and watcher.start <= bound
             if due and watcher.next - 1 <= bound:
                 self._send(watchwire.progress(self._header, bound, watcher.id))
+                self._shown = max(self._shown, bound)
             watcher.quiet = True

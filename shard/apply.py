@@ -54,9 +54,9 @@ from .draft import (
     Ranged,
     value_in,
 )
-from .lease import LeaseTable
+from .lease import LeaseChange, LeaseRow, LeaseTable
 from .storage.engine import Reader
-from .view import Ambiguous, BatchView
+from .view import Ambiguous, BatchView, Elsewhere
 
 
 class Evaluation:
@@ -79,6 +79,8 @@ class Evaluation:
         """
         self.certain = True
         self._view = BatchView(reader, leases, counted)
+        self.granted = self._view.granted  # the lease rows that this batch writes
+        self.revoked = self._view.revoked  # the leases that it ends
         self._reader = reader
         self._tablet_of = tablet_of
         self._known = known
@@ -88,16 +90,6 @@ class Evaluation:
         self.bytes = 0
         self._dirty = False  # whether the request in hand has changed something
         self._before: dict[bytes, AnyRow | None] = {}  # ... and what its keys were before it
-
-    @property
-    def granted(self) -> dict[LeaseId, int]:
-        """TTLs in seconds of the leases that this batch grants."""
-        return self._view.granted
-
-    @property
-    def revoked(self) -> set[LeaseId]:
-        """The leases that this batch ends."""
-        return self._view.revoked
 
     # -- requests ------------------------------------------------------------------------------
 
@@ -123,23 +115,36 @@ class Evaluation:
         assert lease != 0, "the router picks an id"
         if ttl_s > LEASE_TTL_S_MAX:
             return errors.LEASE_TTL_TOO_LARGE
-        if self._view.lease_lives(lease):
-            return errors.LEASE_EXISTS
+        if self._view.lease_row(lease) is not None:
+            return errors.LEASE_EXISTS  # also of one whose end has begun
         if lease in self._view.revoked:
             raise Ambiguous  # one batch holds one event of a lease id; the next one takes it
-        self._view.granted[lease] = max(ttl_s, LEASE_TTL_S_MIN)
-        return LeaseAnswer(self._position(), lease, self._view.granted[lease])
+        granted_s = max(ttl_s, LEASE_TTL_S_MIN)
+        self._view.granted[lease] = LeaseRow(granted_s)
+        return LeaseAnswer(self._position(), lease, granted_s)
+
+    def lease_row(self, lease: LeaseId, change: LeaseChange) -> Outcome:
+        """Write a lease's row anew, if the lease is there to be changed."""
+        row = change(self._view.lease_row(lease))
+        if row is None:
+            return errors.LEASE_NOT_FOUND
+        self._view.granted[lease] = row
+        return LeaseAnswer(self._position(), lease, row.ttl_s)
 
     def lease_revoke(self, lease: LeaseId) -> Outcome:
-        """Delete the attached keys in one revision; a lease without keys takes none."""
-        if not self._view.lease_lives(lease):
+        """Delete the attached keys in one revision; a lease without keys takes none. Its guests
+        have deleted theirs before: otherwise Elsewhere is raised."""
+        row = self._view.lease_row(lease)
+        if row is None:
             return errors.LEASE_NOT_FOUND
         if lease in self._view.granted:
-            raise Ambiguous  # granted by this very batch: its rows are not in the engine yet
+            raise Ambiguous  # written by this very batch: its rows are not in the engine yet
+        if row.guests:
+            raise Elsewhere(lease)
         for key in self._view.attached(lease):
-            row = self._view.get(key)
-            assert row is not None, "an attached key is live"
-            self._change(key, None, row)
+            attached = self._view.get(key)
+            assert attached is not None, "an attached key is live"
+            self._change(key, None, attached)
         self._view.revoked.add(lease)
         return self._finish(LeaseAnswer(self._position(), lease, 0))
 
@@ -261,12 +266,12 @@ class Evaluation:
             case DeleteOp():
                 return self._delete(op)
             case RangeOp():
-                return Ranged(self._position(), op, *_read(self._reader, self._view, op))
+                return Ranged(self._position(), op, *read(self._reader, self._view, op))
             case TxnOp():
                 return self._run_txn(op, path)
 
 
-def _read(reader: Reader, view: BatchView, op: RangeOp) -> tuple[Sequence[AnyRow], int]:
+def read(reader: Reader, view: BatchView, op: RangeOp) -> tuple[Sequence[AnyRow], int]:
     """The rows that decide the answer to a range inside a transaction, and the number of all: what
     the view shows now, or what an explicit revision (checked before) saw."""
     rows: Sequence[AnyRow]

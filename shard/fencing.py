@@ -24,7 +24,7 @@ import struct
 import zlib
 from typing import Final, NamedTuple
 
-from kubebraid.base.errors import StaleEpoch
+from kubebraid.base.errors import Refused, StaleEpoch
 from kubebraid.base.revision import FIRST_REVISION, Epoch, Revision
 
 _FENCE: Final = struct.Struct(">QQQI")
@@ -35,6 +35,18 @@ class FenceDamaged(Exception):
 
     definite = True
     hint = "restore the data directory from a backup"
+
+
+class MapBehind(Refused):
+    """More was written here than the map knows of: it comes from coordinators that lost their
+    state, or from those of another cluster."""
+
+    hint = "give the coordinators their data back; do not start this shard with them"
+
+    def __init__(self, tablet: str, last: Revision, begin: Revision) -> None:
+        super().__init__(
+            f"tablet {tablet} was written up to revision {last}, but its map says {begin}"
+        )
 
 
 class Fence(NamedTuple):
@@ -62,11 +74,12 @@ def unpack(raw: bytes) -> Fence:
     return Fence(*fields)
 
 
-def adopt(stored: Fence, oepoch: Epoch) -> Fence:
-    """The fence that a new owner writes. Raises StaleEpoch if a newer one was here."""
+def adopt(stored: Fence, oepoch: Epoch, begin: Revision = 0) -> Fence:
+    """The fence that a new owner writes; M12: at H (`begin`), for what was handed out between the
+    last commit and H is void. Raises StaleEpoch if a newer owner was here."""
     if stored.oepoch >= oepoch:
         raise StaleEpoch(f"the fence is at owner epoch {stored.oepoch}, not below {oepoch}")
-    return Fence(oepoch, stored.last, stored.nonce + 1)
+    return Fence(oepoch, max(stored.last, begin), stored.nonce + 1)
 
 
 def advance(stored: Fence, oepoch: Epoch, last: Revision) -> Fence:

@@ -11,6 +11,8 @@ Kinds (first byte):
     k | lease 8 | user key                a key that is attached to a lease
     e | lease 8                           lease record
     m | name                              the store's own cells
+    i | router 8 | number 8               our share of an undecided transaction (intents.py)
+    d | router 8 | number 8               a transaction that this store decided for
 
 Invariants (tests/property/test_keycodec.py):
 - n and h rows sort by user key; h rows of one key sort newest first;
@@ -33,6 +35,7 @@ import struct
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
+from kubebraid.base.across import TxnId
 from kubebraid.base.keyspace import KeyRange
 from kubebraid.base.record import Row
 from kubebraid.base.revision import LeaseId, Revision, TabletId
@@ -41,6 +44,7 @@ _U64: Final = struct.Struct(">Q")
 _LOG: Final = struct.Struct(">cIQ")
 _TABLET: Final = struct.Struct(">cI")
 _LEASE: Final = struct.Struct(">cQ")
+_TXN: Final = struct.Struct(">cQQ")
 _ROW: Final = struct.Struct(">QQQq")
 _STAMP: Final = struct.Struct(">QI")
 _CHANGE: Final = struct.Struct(">BIQI")
@@ -124,6 +128,8 @@ def lease(of: LeaseId) -> bytes:
     return b"e" + _U64.pack(of & _MAX)
 
 
+INTENTS: Final = (b"i", b"j")
+DECISIONS: Final = (b"d", b"e")
 LEASES: Final = (b"e", b"f")
 FENCES: Final = (b"f", b"g")
 ATTACHMENTS: Final = (b"k", b"l")
@@ -132,6 +138,20 @@ CELLS: Final = (b"m", b"n")
 
 def lease_id(stored: bytes) -> LeaseId:
     return int.from_bytes(stored[1:9], "big", signed=True)
+
+
+def intent(txn: TxnId) -> bytes:
+    return _TXN.pack(b"i", *txn)
+
+
+def decision(txn: TxnId) -> bytes:
+    return _TXN.pack(b"d", *txn)
+
+
+def txn_id(stored: bytes) -> TxnId:
+    """Of an i or d key."""
+    _, router, number = _TXN.unpack(stored)
+    return TxnId(router, number)
 
 
 def cell(name: str) -> bytes:

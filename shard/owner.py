@@ -11,12 +11,11 @@ Tested in tests/unit/shard/test_owner.py and through tests/property/*.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from kubebraid.base.across import ShardPeer
 from kubebraid.base.errors import RequestRefused
-from kubebraid.base.limits import LEASE_EXPIRIES_PER_TURN, LEASE_RETRY_MS
 from kubebraid.base.ports import (
-    WRITE_LEASE_REVOKE,
     DumpSink,
     LogCall,
     LogReply,
@@ -25,19 +24,21 @@ from kubebraid.base.ports import (
     Publication,
     ReadCall,
     ReadSink,
+    Sample,
     SequencerPort,
     ShardStatus,
     TabletNews,
     WriteCall,
     WriteReply,
 )
-from kubebraid.base.revision import LeaseId, Revision
-from kubebraid.proto import requests
+from kubebraid.base.revision import Epoch, Revision
 
+from .across import Participant, Surroundings
 from .compaction import Compactor
 from .counts import KeyCounts
 from .history import read_log
 from .jobs import DumpJob, HashJob
+from .lease_desk import LeaseDesk
 from .ownership import Ownership
 from .reader import Reader
 from .seams import ShardSeams
@@ -45,12 +46,22 @@ from .settle import Settler, refusal
 from .storage.engine import Engine, EngineError
 from .totals import Totals
 from .upkeep import Upkeep
-from .view import attached_keys
 from .writer import Writer
 
 
-class Owner:
-    """Implements OwnerPort directly; `turn` does the work."""
+class _Newest:
+    """The sample of the newest publication. Before the first one nothing is known of what other
+    shards were given: revision 0 claims nothing."""
+
+    def __init__(self, owned: Ownership) -> None:
+        self.sample = Sample(owned.cepoch, owned.map_version, 0, {})
+
+    def hear(self, publication: Publication) -> None:
+        self.sample = publication.sample
+
+
+class Owner(LeaseDesk):
+    """Implements OwnerPort and PeerPort directly; `turn` does the work."""
 
     def __init__(
         self,
@@ -58,18 +69,24 @@ class Owner:
         owned: Ownership,
         sequencer: SequencerPort,
         seams: ShardSeams,
+        peers: Mapping[str, ShardPeer] | None = None,
     ) -> None:
+        """`peers`: the other shards, by name."""
         self._seams = seams
-        self._engine = engine
-        self._owned = owned
-        self._clock = seams.clock
         self._counts = KeyCounts(engine)
         settler = Settler(engine, seams.space)
         self._writer = Writer(engine, owned, sequencer, settler, seams, self._counts)
         self._reader = Reader(engine, owned, seams.clock, Totals(engine, owned, self._counts))
         self._compactor = Compactor(engine, sorted(owned.oepochs))
+        self._size = 0
+        self._newest = _Newest(owned)
+        self._writer.subscribers.append(self._newest.hear)
         self._upkeep = Upkeep(engine, self._compactor, self._counts, settler, seams)
-        owned.load_leases(engine, seams.clock.now_ms())
+        super().__init__(engine, owned, self._writer.submit, seams.clock, peers or {})
+        self._writer.aside = self._guests.aside
+        surroundings = Surroundings(engine, owned, settler, seams, peers or {})
+        self.participant = Participant(surroundings, self._writer)
+        self.across = self.participant.across
         if owned.floor() > 0:
             self._compactor.compact(owned.floor(), None)
 
@@ -92,14 +109,16 @@ class Owner:
             reply = refusal(error)
         done(reply)
 
-    def subscribe(self, publish: Callable[[Publication], None]) -> Sequence[TabletNews]:
+    def subscribe(self, publish: Callable[[Publication], None]) -> None:
         self._writer.subscribers.append(publish)
-        return [
+        news = tuple(
             TabletNews(tablet, oepoch, (), self._owned.closed[tablet])
             for tablet, oepoch in self._owned.oepochs.items()
-        ]
+        )
+        publish(Publication(self._owned.shard, news, self._newest.sample, fresh=True))
 
     def compact(self, floor: Revision, done: Callable[[], None] | None) -> None:
+        self._owned.raise_floor(floor)
         self._compactor.compact(floor, done)
 
     def hash_versions(
@@ -121,37 +140,35 @@ class Owner:
 
         self._seams.background(work, lambda: done(refusal(failed[0]) if failed else None))
 
-    def lease_info(self, lease: LeaseId) -> tuple[int, int, tuple[bytes, ...]] | None:
-        table = self._owned.leases
-        if lease not in table:
-            return None
-        keys = tuple(attached_keys(self._engine, lease))
-        return table.ttl_s(lease), table.remaining_s(lease, self._clock.now_ms()), keys
-
-    def leases(self) -> Sequence[LeaseId]:
-        return self._owned.leases.ids()
-
-    def keep_alive(self, lease: LeaseId) -> int:
-        return self._owned.leases.renew(lease, self._clock.now_ms())
-
     def status(self) -> ShardStatus:
-        size = self._engine.disk_bytes()
+        """While the engine cannot be asked its size is the last that was known."""
+        try:
+            self._size = self._engine.disk_bytes()
+        except EngineError:
+            pass  # whoever writes or reads meets it too, and says so
+        size = self._size
         return ShardStatus(size, size, len(self._owned.oepochs), len(self._owned.leases))
+
+    def begin_reign(self, cepoch: Epoch) -> None:
+        """Another sequencer rules."""
+        self._writer.begin_reign(cepoch)
 
     # -- the loop ------------------------------------------------------------------------------
 
     def turn(self) -> bool:
         """Commit a batch, read slices, compact a slice. Answers: can more be done now?"""
         now_ms = self._clock.now_ms()
-        self._expire(now_ms)
-        more = self._writer.turn()
+        self.expire(now_ms)
+        more = self.participant.turn(now_ms)
+        more |= self._writer.turn()
         more |= self._reader.turn()
         more |= self._upkeep.turn(now_ms)
         return more
 
     def next_deadline_ms(self) -> int | None:
         """When `turn` should be called although nothing arrived."""
-        parts = (self._owned.leases, self._reader, self._upkeep)
+        own = (self._reader, self._upkeep)
+        parts = (self._owned.leases, self._guests, self.participant, *own)
         deadlines = [part.next_deadline_ms() for part in parts]
         return min((d for d in deadlines if d is not None), default=None)
 
@@ -159,20 +176,3 @@ class Owner:
     def drained(self) -> bool:
         """Whether every accepted write was answered."""
         return self._writer.idle
-
-    def _expire(self, now_ms: int) -> None:
-        expired = self._owned.leases.take_expired(now_ms, LEASE_EXPIRIES_PER_TURN)
-        calls = [self._revoke(lease) for lease in expired]
-        if calls:
-            self._writer.submit(calls, self._expired)
-
-    def _revoke(self, lease: LeaseId) -> WriteCall:
-        payload = requests.encode_lease_revoke(lease)
-        return WriteCall(WRITE_LEASE_REVOKE, payload, (), self._owned.map_version, lease)
-
-    def _expired(self, reply: WriteReply) -> None:
-        """Refused for a full queue: try again later. Gone already: nothing to do."""
-        lease = reply.tag
-        assert isinstance(lease, int)
-        if reply.error is not None:
-            self._owned.leases.keep(lease, self._clock.now_ms() + LEASE_RETRY_MS)

@@ -6,23 +6,29 @@ What it is not: the engine's content.
 Invariants:
 - M6: `adopt` rewrites the fence of every tablet under this incarnation's oepoch before anything of
   it is served; a fence with a higher oepoch stops the start;
-- inv11: closed[t] only grows, and closed[t] == fence[t].last between commits;
+- inv11: closed[t] only grows, and closed[t] >= fence[t].last between commits;
+- M12: a tablet that was adopted is closed at the H that the map names, where it names one, unless
+  the store holds an intent;
+- M1: `proved` names the reign whose sequencer has accepted all of our oepochs; only by its answer
+  closed[t] may rise to a last[t] that we were not given ourselves;
 - `known` is at least every stored revision.
 
 Worked example: fences (3, 17) and (3, 19) of tablets 1 and 2, map oepoch 4: after `adopt` both
-fences carry 4, closed = {1: 17, 2: 19}, known = 19, and the next revision is 20.
+fences carry 4, closed = {1: 17, 2: 19}, known = 19, and the next revision is 20. With H = 25 for
+both (18 to 25 were handed out and never written) both are closed at 25.
 
 Tested in tests/unit/shard/test_ownership.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from kubebraid.base.keyspace import KeyRange
+from kubebraid.base.leasehome import home
 from kubebraid.base.ports import Sample
-from kubebraid.base.revision import Epoch, Revision, TabletId
+from kubebraid.base.revision import Epoch, LeaseId, Revision, TabletId
 from kubebraid.base.tabletmap import TabletMap
 
 from . import fencing, keycodec
@@ -45,21 +51,33 @@ class Ownership:
         tablets: TabletMap,
         fences: dict[TabletId, Fence],
         floor: Callable[[], Revision],
+        incarnation: int = 0,
     ) -> None:
         mine = [t for t in tablets.tablets if t.shard == shard]
         assert set(fences) == {t.id for t in mine}, "each owned tablet has a fence"
         self.shard = shard
+        self.incarnation = incarnation
         self.cepoch = cepoch
+        self.proved: Epoch = cepoch
         self.map_version = tablets.version
-        self.floor = floor
+        self._since = tablets.version
+        self._floor = floor
+        self._told: Revision = -1
         self.oepochs: dict[TabletId, Epoch] = {t.id: t.oepoch for t in mine}
         self.fences = fences
         self.closed: dict[TabletId, Revision] = {t: f.last for t, f in fences.items()}
         self.committed_revision: Revision = max(self.closed.values())
         self.known: Revision = self.committed_revision
-        self.leases = LeaseTable()
+        self.leases = LeaseTable(self._keeps)
         self.stopped = False
         self._tablets = tablets
+
+    def _keeps(self, lease: LeaseId) -> bool:
+        return home(self._tablets, lease).shard == self.shard
+
+    def lease_home(self, lease: LeaseId) -> str:
+        """The shard that keeps a lease."""
+        return home(self._tablets, lease).shard
 
     def tablet_of(self, key: bytes) -> TabletId:
         """The tablet of a key; the asker has checked that this shard owns it."""
@@ -70,6 +88,42 @@ class Ownership:
     def tablets_of(self, span: KeyRange) -> list[TabletId]:
         """Our tablets that meet a range."""
         return [t.id for t in self._tablets.tablets_of(span) if t.shard == self.shard]
+
+    def adopt_map(self, tablets: TabletMap) -> None:
+        """A newer map, in which everything that is ours is as it was."""
+        assert tablets.version > self.map_version, "maps come in order"
+        mine = {t.id: t.oepoch for t in tablets.tablets if t.shard == self.shard}
+        assert mine == self.oepochs, "another incarnation of us owns them: this one ends"
+        self.map_version = tablets.version
+        self._tablets = tablets
+
+    def knows(self, map_version: int) -> bool:
+        """Whether a call that was planned with this map may be answered: it names our tablets as
+        they are (M3: what we have not heard of yet waits)."""
+        return self._since <= map_version <= self.map_version
+
+    def floor(self) -> Revision:
+        """Below it rows may be gone: the highest floor that anybody has told this shard."""
+        return max(self._floor(), self._told)
+
+    def raise_floor(self, floor: Revision) -> None:
+        """Told by whoever asks to compact: perhaps before the coordinators' own word arrives."""
+        self._told = max(self._told, floor)
+
+    def begin_reign(self, cepoch: Epoch) -> None:
+        """Another sequencer: what the one before has not answered is void."""
+        assert cepoch > self.cepoch, "reigns come in order"
+        self.cepoch = cepoch
+
+    def register(self, sample: Sample, granted: Iterable[TabletId]) -> dict[TabletId, Revision]:
+        """The reign of `sample` has accepted all our oepochs: close what it says was handed out of
+        the tablets that hold nothing of its answer (all but `granted`). What rose, and to where."""
+        assert sample.cepoch == self.cepoch, "its own reign's word"
+        self.proved = self.cepoch
+        idle = self.oepochs.keys() - set(granted)
+        risen = {t: sample.last[t] for t in sorted(idle) if sample.last[t] > self.closed[t]}
+        self.closed.update(risen)
+        return risen
 
     def heard(self, revision: Revision) -> None:
         """R of a sample: everything up to it was allocated to somebody."""
@@ -85,7 +139,7 @@ class Ownership:
         start, end = keycodec.LEASES
         while page := reader.scan(start, end, 1_000):
             for stored, value in page:
-                self.leases.grant(keycodec.lease_id(stored), unpack_lease(value), now_ms)
+                self.leases.put(keycodec.lease_id(stored), unpack_lease(value), now_ms)
             start = page[-1][0] + b"\x00"
 
     def committed(
@@ -93,10 +147,21 @@ class Ownership:
     ) -> None:
         """A batch is durable: move the watermarks, fences and leases."""
         self._advance(sealed.fences, sample)
-        for lease, ttl_s in evaluation.granted.items():
-            self.leases.grant(lease, ttl_s, now_ms)
+        for lease, row in evaluation.granted.items():
+            self.leases.put(lease, row, now_ms)
         for lease in evaluation.revoked:
             self.leases.remove(lease)
+
+    def applied(self, fences: Mapping[TabletId, Fence]) -> None:
+        """A share of a transaction over several shards is durable. The reign has to accept all our
+        oepochs anew: whatever else was handed out behind our back is void by then."""
+        for tablet, fence in fences.items():
+            assert fence.last > self.closed[tablet], "closed never falls"
+            self.fences[tablet] = fence
+            self.closed[tablet] = fence.last
+            self.committed_revision = max(self.committed_revision, fence.last)
+        self.heard(self.committed_revision)
+        self.proved = 0
 
     def voided(self, fences: Mapping[TabletId, Fence], sample: Sample) -> None:
         """A batch's revisions hold nothing and never will: the watermarks pass over them."""
@@ -104,11 +169,14 @@ class Ownership:
 
     def _advance(self, fences: Mapping[TabletId, Fence], sample: Sample) -> None:
         for tablet, fence in fences.items():
-            assert fence.last >= self.closed[tablet], "closed never falls"
+            # A fence that is only touched stays where it was, also where a registration has closed
+            # the tablet beyond it.
+            touched = fence.last == self.fences[tablet].last
+            assert touched or fence.last > self.closed[tablet], "closed never falls"
             assert fence.nonce > self.fences[tablet].nonce, "each write of a fence differs (inv15)"
             assert fence.last <= sample.last[tablet], "closed <= last (inv11)"
             self.fences[tablet] = fence
-            self.closed[tablet] = fence.last
+            self.closed[tablet] = max(self.closed[tablet], fence.last)
             self.committed_revision = max(self.committed_revision, fence.last)
         assert sample.revision >= self.known, "R never falls"
         self.known = sample.revision
@@ -118,19 +186,25 @@ def adopt(engine: Engine, shard: str, tablets: TabletMap) -> dict[TabletId, Fenc
     """Take every tablet of `shard`: rewrite its fence under the map's oepoch, in one synced batch.
 
     Raises StaleEpoch if another incarnation with a higher oepoch was here; FenceDamaged if a fence
-    is missing where others are (they are born in one batch) or where data is; EngineError.
+    is missing where others are (they are born in one batch) or where data is; MapBehind if the map
+    begins a tablet below what is there; EngineError.
     """
     mine = [tablet for tablet in tablets.tablets if tablet.shard == shard]
     raws = {tablet.id: engine.get(keycodec.fence(tablet.id)) for tablet in mine}
     missing = [tablet.name for tablet in mine if raws[tablet.id] is None]
     if missing and (len(missing) < len(mine) or any(engine.scan(*rows, 1) for rows in _DATA)):
         raise fencing.FenceDamaged(f"the fence row of tablet {missing[0]} is missing")
+    # A share that waits for its decision may belong to a revision up to H: until it is known
+    # nothing is closed past it, and the registration closes at H and beyond.
+    waits = bool(engine.scan(*keycodec.INTENTS, 1))
     batch = Batch()
     fences: dict[TabletId, Fence] = {}
     for tablet in mine:
         raw = raws[tablet.id]
         stored = fencing.NEW if raw is None else fencing.unpack(raw)
-        fences[tablet.id] = fencing.adopt(stored, tablet.oepoch)
+        if tablet.begin and stored.last > tablet.begin:
+            raise fencing.MapBehind(tablet.name, stored.last, tablet.begin)
+        fences[tablet.id] = fencing.adopt(stored, tablet.oepoch, 0 if waits else tablet.begin)
         batch.put(keycodec.fence(tablet.id), fences[tablet.id].pack())
     engine.write(batch, sync=True)
     return fences

@@ -77,8 +77,8 @@ class Reader:
         """Start now if the watermarks allow it, else wait for them."""
         if len(self._parked) + len(self._running) >= PAGE_READS_MAX:
             sink.take(errors.TOO_MANY_REQUESTS)
-        elif call.map_version != self._owned.map_version:
-            sink.take(errors.TIMED_OUT)
+        elif not self._owned.knows(call.map_version):
+            sink.take(errors.OTHER_MAP)
         elif satisfied(call.needs, self._owned.closed):
             self._start(call, sink)
         else:
@@ -87,12 +87,12 @@ class Reader:
     def points(self, calls: Sequence[PointCall], done: Callable[[PointReply], None]) -> None:
         """The short path: what need not wait is answered at once, a row each."""
         closed, floor = self._owned.closed, self._owned.floor()
-        version = self._owned.map_version
+        knows = self._owned.knows
         for call in calls:
             if (
                 closed.get(call.tablet, -1) < call.need
                 or call.revision < floor
-                or call.map_version != version
+                or not knows(call.map_version)
                 or self._owned.stopped
             ):
                 self._wait(call, done)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from kubebraid.base.record import Commit, Event
 from kubebraid.base.revision import Epoch, Revision, TabletId
@@ -27,7 +28,10 @@ from . import fencing, keycodec
 from .apply import Evaluation
 from .draft import AnyRow, Change, DraftRow
 from .fencing import Fence
+from .lease import LeaseRow
 from .storage.engine import Batch
+
+LEASE_TTL_BYTES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,18 +167,26 @@ def _event(change: Change, revision: Revision) -> Event:
 
 
 def _write_leases(batch: Batch, evaluation: Evaluation) -> None:
-    for lease, ttl_s in evaluation.granted.items():
-        batch.put(keycodec.lease(lease), pack_lease(ttl_s))
+    for lease, row in evaluation.granted.items():
+        batch.put(keycodec.lease(lease), pack_lease(row))
     for lease in evaluation.revoked:
         batch.delete(keycodec.lease(lease))
 
 
-def pack_lease(ttl_s: int) -> bytes:
-    """The value of a lease row: its granted TTL in seconds."""
-    return struct.pack(">Q", ttl_s)
+def pack_lease(row: LeaseRow) -> bytes:
+    """The value of a lease row: its TTL in seconds; of one that more than one shard knows also what
+    it is here, and its guests."""
+    ttl = struct.pack(">Q", row.ttl_s)
+    if row == LeaseRow(row.ttl_s):
+        return ttl
+    return ttl + bytes([row.visiting | row.ended << 1]) + ",".join(row.guests).encode()
 
 
-def unpack_lease(value: bytes) -> int:
-    (ttl_s,) = struct.unpack(">Q", value)
-    assert isinstance(ttl_s, int)
-    return ttl_s
+def unpack_lease(value: bytes) -> LeaseRow:
+    """The inverse."""
+    (ttl_s,) = struct.unpack_from(">Q", value)
+    if len(value) == LEASE_TTL_BYTES:
+        return LeaseRow(ttl_s)
+    state, names = value[LEASE_TTL_BYTES], value[LEASE_TTL_BYTES + 1 :].decode()
+    guests = tuple(names.split(",")) if names else ()
+    return LeaseRow(ttl_s, guests, bool(state & 1), bool(state & 2))

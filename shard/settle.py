@@ -87,6 +87,27 @@ class Settler:
             self._space.release()
         self._engine.reopen()
 
+    def insist(self, batch: Batch, before: Fences, after: Fences) -> bool:
+        """Write a batch that may not be given up, for others know what it says. Answers: was the
+        device full?
+
+        Raises EngineError if the device does not take it, FenceDamaged."""
+        failed: EngineError | None = None
+        full = False
+        for _ in range(SETTLE_TRIES_MAX):
+            try:
+                if failed is not None:
+                    self.mend(failed)
+                    if find(_stored(self._engine, after), before, after) is Found.LANDED:
+                        return full
+                self._engine.write(batch, sync=True)
+                return full
+            except EngineError as error:
+                failed = error
+                full |= isinstance(error, EngineFull)
+        assert failed is not None, "it was tried"
+        raise failed
+
     def settle(self, error: EngineError, before: Fences, after: Fences) -> bool:
         """Whether the failed batch landed; it is final on return.
 

@@ -20,12 +20,20 @@ from kubebraid.base.revision import LeaseId
 
 from . import keycodec, mvcc
 from .draft import AnyRow, DraftRow
-from .lease import LeaseTable
+from .lease import LeaseRow, LeaseTable
 from .storage.engine import Reader
 
 
 class Ambiguous(Exception):
     """The answer hangs on a revision that this batch has yet to be given."""
+
+
+class Elsewhere(Exception):
+    """The request cannot be decided without another shard: the lease's home, or its guests."""
+
+    def __init__(self, lease: LeaseId) -> None:
+        super().__init__(lease)
+        self.lease = lease
 
 
 class BatchView:
@@ -42,7 +50,7 @@ class BatchView:
         # What was read of the engine, which does not change meanwhile: a transaction compares a
         # key and then writes it.
         self._stored: dict[bytes, Row | None] = {}
-        self.granted: dict[LeaseId, int] = {}
+        self.granted: dict[LeaseId, LeaseRow] = {}  # rows that this batch writes
         self.revoked: set[LeaseId] = set()
 
     def get(self, key: bytes) -> AnyRow | None:
@@ -96,9 +104,24 @@ class BatchView:
             yield key, row
 
     def lease_lives(self, lease: LeaseId) -> bool:
+        """Whether keys may be attached to it. Raises Elsewhere if only its home can tell."""
         if lease in self.revoked:
             return False
-        return lease in self.granted or lease in self._leases
+        if lease in self.granted:
+            return not self.granted[lease].ended
+        if lease in self._leases:
+            return self._leases.attaches(lease)
+        if not self._leases.ours(lease):
+            raise Elsewhere(lease)
+        return False
+
+    def lease_row(self, lease: LeaseId) -> LeaseRow | None:
+        """The lease as the next request of the batch finds it, at home or as a guest."""
+        if lease in self.revoked:
+            return None
+        if lease in self.granted:
+            return self.granted[lease]
+        return self._leases.row(lease) if lease in self._leases else None
 
     def attached(self, lease: LeaseId) -> list[bytes]:
         """Keys attached to a lease: the engine's, corrected by this batch."""

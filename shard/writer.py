@@ -11,6 +11,8 @@ Invariants:
   before anything is answered; a write that arrives later is not in the batch (no prefetch, ever);
 - nothing is answered, published or closed before the engine has made it durable;
 - inv11: closed[t] moves to the last revision of a durable batch, and never back;
+- M1: in a new reign nothing of an earlier one's answer is used: the batch that waited for it asks
+  again, and the first request names all our tablets, which registers them;
 - after a failed write nothing is answered before its outcome is settled (`settle.py`): landed, it
   is answered and published as any other; void, all of it is refused and its revisions stay empty;
   where that cannot be found out the writer stops for good (`on_fatal`), and a start tells.
@@ -25,7 +27,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
@@ -35,13 +38,7 @@ from kubebraid.base.limits import (
     WRITE_QUEUE_BYTES_MAX,
     WRITE_QUEUE_MAX,
 )
-from kubebraid.base.ops import DeleteOp, PutOp, TxnOp, WriteOp
 from kubebraid.base.ports import (
-    WRITE_DELETE,
-    WRITE_LEASE_GRANT,
-    WRITE_LEASE_REVOKE,
-    WRITE_PUT,
-    WRITE_TXN,
     AllocReply,
     AllocRequest,
     Publication,
@@ -52,24 +49,27 @@ from kubebraid.base.ports import (
     WriteReply,
 )
 from kubebraid.base.record import Commit
-from kubebraid.base.revision import TabletId
-from kubebraid.proto import requests
+from kubebraid.base.revision import Epoch, LeaseId, TabletId
 
 from .apply import Evaluation
 from .counts import KeyCounts
 from .draft import Outcome
 from .fencing import FenceDamaged
+from .outcome import outcome_of
 from .ownership import Ownership
 from .seal import Sealed, last_index, seal
 from .seams import ShardSeams
 from .settle import Settler, refusal, void
 from .storage.engine import Engine, EngineError, EngineFull
-from .view import Ambiguous
+from .view import Ambiguous, Elsewhere
 
 Done = Callable[[WriteReply], None]
+E = TypeVar("E", bound=Evaluation)
 
 
 class _InFlight(NamedTuple):
+    """An evaluated batch; without answers it proves our ownership alone."""
+
     evaluation: Evaluation
     answers: list[tuple[WriteCall, Done, Outcome]]
 
@@ -99,10 +99,16 @@ class Writer:
         self._flight: _InFlight | None = None
         self._sampling = False  # a read of the sequencer's R is on its way
         self._certain = False  # `known` is R as of after the first queued call arrived
-        self._requests = 0
+        self.requests = 0  # the number of our newest Alloc
         self._failed = False
+        self.held = False  # a transaction over several shards has the slot (across.py)
+        self.litter: list[bytes] = []  # stored keys that the next batch deletes
+        self._owed: dict[TabletId, Sequence[Commit]] = {}  # told with a sample that was too old
+        self._sample = Sample(ownership.cepoch, ownership.map_version, 0, {})  # the newest told
         # The counters first: what a batch publishes, the next one's evaluation counts on.
         self.subscribers: list[Callable[[Publication], None]] = [counts.published]
+        # Takes a call that only another shard lets us decide; submits it again, or answers it.
+        self.aside: Callable[[LeaseId, WriteCall, Done], None] = _alone
 
     def submit(self, calls: Iterable[WriteCall], done: Done) -> None:
         """Queue writes. Refused at once: a stopped writer, a full queue, another map."""
@@ -119,17 +125,28 @@ class Writer:
             return errors.STOPPED
         if len(self._queue) >= WRITE_QUEUE_MAX or self._queued_bytes >= WRITE_QUEUE_BYTES_MAX:
             return errors.TOO_MANY_REQUESTS
-        if call.map_version != self._owned.map_version:
-            return errors.TIMED_OUT
+        if not self._owned.knows(call.map_version):
+            return errors.OTHER_MAP
         return None
 
     @property
     def idle(self) -> bool:
         return not self._queue and self._flight is None
 
+    @property
+    def free(self) -> bool:
+        """Whether nobody has the slot."""
+        busy = self._flight is not None or self._sampling or self._failed
+        return not (busy or self.held)
+
     def turn(self) -> bool:
         """Commit one batch, if there is one and none is in flight. Answers: is there more?"""
-        if self._flight is not None or self._sampling or not self._queue or self._failed:
+        if not self.free:
+            return False
+        if not self._queue:
+            if self._owned.proved != self._owned.cepoch:
+                self._flight = _InFlight(self.evaluation(Evaluation), [])
+                self._allocate(self._flight)
             return False
         flight = self._evaluate()
         if not flight.answers and not self._queue:
@@ -141,27 +158,43 @@ class Writer:
             return bool(self._queue) and not self._sampling
         self._flight = flight
         self._certain = False
-        self._requests += 1
+        self._allocate(flight)
+        return bool(self._queue)
+
+    def _allocate(self, flight: _InFlight) -> None:
+        """Ask for exactly the revisions of the batch."""
+        self.requests += 1
+        owned = self._owned
         touched = last_index(flight.evaluation.changes)
         named = {tablet for call, _, _ in flight.answers for tablet in call.tablets} | set(touched)
+        if owned.proved != owned.cepoch:
+            named = set(owned.oepochs)
         # A batch of lease grants names no tablet: it proves the ownership of our first one.
         ends = tuple(
-            (tablet, self._owned.oepochs[tablet], touched.get(tablet, -1))
-            for tablet in named or {min(self._owned.oepochs)}
+            (tablet, owned.oepochs[tablet], touched.get(tablet, -1))
+            for tablet in sorted(named or {min(owned.oepochs)})
         )
         request = AllocRequest(
-            self._owned.cepoch,
-            self._owned.shard,
-            self._requests,
+            owned.cepoch,
+            owned.shard,
+            self.requests,
             flight.evaluation.writes,
             ends,
+            owned.incarnation,
         )
-        self._sequencer.alloc(request, self._granted)
-        return bool(self._queue)
+        self._sequencer.alloc(request, partial(self._granted, request))
+
+    def begin_reign(self, cepoch: Epoch) -> None:
+        """Another sequencer rules: whatever the one before may still answer is not used."""
+        self._owned.begin_reign(cepoch)
+        if self._flight is not None:
+            self._allocate(self._flight)
 
     def _sampled(self, sample: Sample) -> None:
         """The first queued call names a revision that this shard has not heard of: now it has."""
         self._sampling = False
+        if sample.cepoch > self._owned.cepoch:
+            self.begin_reign(sample.cepoch)
         self._certain = True
         self._owned.heard(sample.revision)
 
@@ -174,14 +207,7 @@ class Writer:
 
     def _take(self) -> _InFlight | None:
         """None: a call met an unreadable row; it is refused, what was taken is queued again."""
-        evaluation = Evaluation(
-            self._engine,
-            self._owned.tablet_of,
-            self._owned.leases,
-            self._owned.known,
-            self._owned.floor(),
-            self._counts.known,
-        )
+        evaluation = self.evaluation(Evaluation)
         answers: list[tuple[WriteCall, Done, Outcome]] = []
         while (
             self._queue and len(answers) < BATCH_WRITES_MAX and evaluation.bytes < BATCH_BYTES_MAX
@@ -189,10 +215,15 @@ class Writer:
             call, done = self._queue[0]
             evaluation.certain = self._certain and not answers
             try:
-                outcome = _outcome(evaluation, call)
+                outcome = outcome_of(evaluation, call)
             except Ambiguous:
                 assert answers or not self._certain, "nothing is pending for the first of a batch"
                 break
+            except Elsewhere as other:
+                self._queue.popleft()
+                self._queued_bytes -= len(call.payload)
+                self.aside(other.lease, call, done)
+                continue
             except EngineError as error:
                 self._drop(answers)
                 done(WriteReply(call.tag, 0, b"", refusal(error)))
@@ -201,6 +232,12 @@ class Writer:
             self._queued_bytes -= len(call.payload)
             answers.append((call, done, outcome))
         return _InFlight(evaluation, answers)
+
+    def evaluation(self, kind: type[E]) -> E:
+        """A batch with nothing in it yet."""
+        owned, counted = self._owned, self._counts.known
+        known, floor = owned.known, owned.floor()
+        return kind(self._engine, owned.tablet_of, owned.leases, known, floor, counted)
 
     def _drop(self, answers: list[tuple[WriteCall, Done, Outcome]]) -> None:
         """Take the first call out of the queue and put those before it back: of an evaluation that
@@ -212,26 +249,44 @@ class Writer:
             self._queue.appendleft((call, done))
             self._queued_bytes += len(call.payload)
 
-    def _granted(self, reply: AllocReply) -> None:
+    def _granted(self, request: AllocRequest, reply: AllocReply) -> None:
         """The revisions are ours: write, then answer and publish."""
         flight = self._flight
-        assert flight is not None, "an answer without a request"
+        if request.request_number != self.requests or flight is None:
+            return  # of a reign that is over: the batch has asked again
+        if reply.sample.cepoch > self._owned.cepoch:
+            self.begin_reign(reply.sample.cepoch)
+            return
         if reply.refused:
-            self._deposed(flight)
+            self._flight = None  # another owner has them: nothing was allocated
+            _refuse(flight.answers, errors.OTHER_MAP)
             return
         evaluation = flight.evaluation
         sealed = seal(evaluation, reply.first, self._owned.fences, self._owned.oepochs)
         if len(sealed.batch):
+            for stored in self.litter:
+                sealed.batch.delete(stored)
             try:
                 self._engine.write(sealed.batch, sync=True)
             except EngineError as error:
                 if not self._settled(flight, sealed, reply, error):
                     return
+            self.litter.clear()
         self._flight = None
         self._owned.committed(sealed, reply.sample, evaluation, self._clock.now_ms())
+        risen = self._register(request, reply)
         self._answer(flight, reply.first)
-        if evaluation.writes:
-            self._publish(sealed.commits, reply)
+        owed, self._owed = self._owed, {}
+        if evaluation.writes or risen or owed:
+            news = {**owed, **dict.fromkeys(risen, ()), **sealed.commits}
+            self._publish(news, reply.sample)
+
+    def _register(self, request: AllocRequest, reply: AllocReply) -> Iterable[TabletId]:
+        """The tablets that this answer closes because it named all of ours."""
+        if self._owned.proved == self._owned.cepoch:
+            return ()
+        granted = [tablet for tablet, _, index in request.ends if index >= 0]
+        return self._owned.register(reply.sample, granted)
 
     def _settled(
         self, flight: _InFlight, sealed: Sealed, reply: AllocReply, error: EngineError
@@ -240,7 +295,7 @@ class Writer:
         try:
             landed = self._settler.settle(error, self._owned.fences, sealed.fences)
         except (EngineError, FenceDamaged) as unsettled:
-            self._fail(flight, unsettled)
+            self.stop(unsettled)
             return False
         full = isinstance(error, EngineFull)
         if full:
@@ -250,12 +305,17 @@ class Writer:
         self._flight = None
         fences = {tablet: void(fence) for tablet, fence in sealed.fences.items()}
         self._owned.voided(fences, reply.sample)
-        refused = errors.NO_SPACE if full else errors.TIMED_OUT
-        for call, done, _ in flight.answers:
-            done(WriteReply(call.tag, 0, b"", refused))
+        _refuse(flight.answers, errors.NO_SPACE if full else errors.TIMED_OUT)
         if flight.evaluation.writes:
-            self._publish(dict.fromkeys(fences, ()), reply)
+            self._publish(dict.fromkeys(fences, ()), reply.sample)
         return False
+
+    def applied(self, sealed: Sealed) -> None:
+        """A share of a transaction over several shards is durable (across.py). It is told with the
+        newest sample there is; the next Alloc's, of all our tablets, lets it be shown."""
+        self._owned.applied(sealed.fences)
+        self._owed |= dict.fromkeys(sealed.commits, ())
+        self._publish(sealed.commits, self._sample)
 
     def _answer(self, flight: _InFlight, first: int) -> None:
         for call, done, outcome in flight.answers:
@@ -265,58 +325,33 @@ class Writer:
                 revision = first - 1 + outcome.position
                 done(WriteReply(call.tag, revision, outcome.body(first), None))
 
-    def _publish(self, commits: Mapping[TabletId, Sequence[Commit]], reply: AllocReply) -> None:
+    def _publish(self, commits: Mapping[TabletId, Sequence[Commit]], sample: Sample) -> None:
+        self._sample = sample
         news = tuple(
             TabletNews(tablet, self._owned.oepochs[tablet], of_tablet, self._owned.closed[tablet])
             for tablet, of_tablet in commits.items()
         )
-        publication = Publication(self._owned.shard, news, reply.sample)
+        publication = Publication(self._owned.shard, news, sample)
         for publish in self.subscribers:
             publish(publication)
 
-    def _deposed(self, flight: _InFlight) -> None:
-        """The sequencer knows another owner: nothing was allocated, so nothing happened."""
-        self._flight = None
-        for call, done, _ in flight.answers:
-            done(WriteReply(call.tag, 0, b"", errors.TIMED_OUT))
-
-    def _fail(self, flight: _InFlight, error: EngineError | FenceDamaged) -> None:
+    def stop(self, error: EngineError | FenceDamaged) -> None:
         """Unknown outcome: answer so, and stop before anything could contradict it."""
         self._failed = True
         self._owned.doubt()
-        waiting = [(call, done) for call, done, _ in flight.answers] + list(self._queue)
+        flying = [] if self._flight is None else self._flight.answers
+        waiting = [(call, done) for call, done, _ in flying] + list(self._queue)
         self._queue.clear()
         for call, done in waiting:
             done(WriteReply(call.tag, 0, b"", errors.TIMED_OUT))
         self._on_fatal(error)
 
 
-def _outcome(evaluation: Evaluation, call: WriteCall) -> Outcome:
-    """Evaluate one call; the payload is the client's message, decoded here if it came by a wire."""
-    match call.op or _decoded(call):
-        case PutOp() as put:
-            return evaluation.put(put)
-        case TxnOp() as txn:
-            return evaluation.txn(txn)
-        case DeleteOp() as delete:
-            return evaluation.delete(delete)
-        case None:
-            return _lease_outcome(evaluation, call)
+def _refuse(answers: Iterable[tuple[WriteCall, Done, Outcome]], why: RequestRefused) -> None:
+    for call, done, _ in answers:
+        done(WriteReply(call.tag, 0, b"", why))
 
 
-def _lease_outcome(evaluation: Evaluation, call: WriteCall) -> Outcome:
-    if call.kind == WRITE_LEASE_GRANT:
-        return evaluation.lease_grant(*requests.lease_grant(call.payload))
-    assert call.kind == WRITE_LEASE_REVOKE, call.kind
-    return evaluation.lease_revoke(requests.lease_revoke(call.payload))
-
-
-def _decoded(call: WriteCall) -> WriteOp | None:
-    """None: a lease's."""
-    if call.kind == WRITE_PUT:
-        return requests.decode_put(call.payload)
-    if call.kind == WRITE_TXN:
-        return requests.decode_txn(call.payload)
-    if call.kind == WRITE_DELETE:
-        return requests.decode_delete(call.payload)
-    return None
+def _alone(_lease: LeaseId, call: WriteCall, done: Done) -> None:
+    """There is no other shard that we could ask: nobody can tell."""
+    done(WriteReply(call.tag, 0, b"", errors.NO_LEADER))

@@ -13,11 +13,13 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
+from unittest import mock
 
 from google.protobuf.message import Message
 
 from kubebraid.base.limits import PROGRESS_INTERVAL_MS
 from kubebraid.base.tabletmap import layout
+from kubebraid.cli import node
 from kubebraid.cli.node import SHARD, Node, NodeOptions, Seams
 from kubebraid.proto.etcd import rpc_pb2
 from kubebraid.proto.server import (
@@ -26,9 +28,12 @@ from kubebraid.proto.server import (
     EdgeEvent,
     Kind,
 )
+from kubebraid.shard.owner import Owner
 from kubebraid.shard.storage.engine import Engine
 from kubebraid.shard.storage.memory import MemoryEngine
 from kubebraid.shard.storage.rocksdb import RocksEngine
+
+from .remote import RemoteOwner
 
 RESPONSES: Final[dict[str, type[Message]]] = {
     "KV.Range": rpc_pb2.RangeResponse,
@@ -118,7 +123,10 @@ class World:
         engine: str = "memory",
         directory: Path | None = None,
         progress_interval_ms: int = PROGRESS_INTERVAL_MS,
+        remote: bool = False,
     ) -> None:
+        """`remote`: the router reaches its shard over a link (tests.remote)."""
+        self._remote = remote
         self._map = layout(prefixes, SHARD)
         self._directory = directory
         self._options = NodeOptions("world", progress_interval_ms=progress_interval_ms)
@@ -136,7 +144,18 @@ class World:
 
     def _start(self) -> None:
         self.edge = FakeEdge()
-        self.node = Node(self.engine, self._map, self._options, self._seams())
+        owner = RemoteOwner if self._remote else Owner
+        with mock.patch.object(node, "Owner", owner):
+            self.node = Node(self.engine, self._map, self._options, self._seams())
+        if self._remote:
+            self.run()  # before its first publication a router has nothing to show
+
+    @property
+    def link(self) -> RemoteOwner:
+        """The link to the shard, where there is one."""
+        owner: object = self.node.owner
+        assert isinstance(owner, RemoteOwner)
+        return owner
 
     def _seams(self) -> Seams:
         return Seams(self.clock, self._random, _raise)

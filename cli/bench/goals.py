@@ -62,6 +62,8 @@ class Goal(NamedTuple):
 
 
 # Figures of single scenarios, named where goals are set.
+CLUSTER: Final = "cluster-"  # before the name of a scenario: measured on roles as processes
+SPREAD: Final = "spread/puts"
 LIST_RATE: Final = "objects"
 EVENTS: Final = "events"
 AGAINST_PUTS: Final = "rate against puts"
@@ -88,6 +90,9 @@ GOALS: Final = (
     Goal("list/*/pages-*", RSS_GROWTH, Of.VALUE, None, 64),
     Goal("watch-delivery/100", EVENTS, Of.RATIO, 1.0),
     Goal("watch-paced/100", P99, Of.RATIO, None, 1.2),
+    # Roles as processes: three hops a put, on the same two cores.
+    Goal(f"{CLUSTER}put/256", THROUGHPUT, Of.RATIO, 0.9),
+    Goal(f"{CLUSTER}put/256", CPU, Of.RATIO, None, 1.1),
     Goal("storage/1m-1k", RSS_FILLED, Of.RATIO, None, 0.6),
     Goal("storage/1m-1k", READY_CLEAN, Of.VALUE, None, 5),
     Goal("storage/1m-1k", READY_KILLED, Of.VALUE, None, 5),

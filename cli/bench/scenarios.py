@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import cache
 
-from . import kube, loads, storage
+from . import kube, loads, spread, storage
 from .scenario import Scenario
 
 ALL = "all"
@@ -31,7 +31,7 @@ class UnknownScenario(Exception):
 @cache
 def known() -> tuple[Scenario, ...]:
     """Every scenario, in the order of their runs."""
-    found = (*loads.scenarios(), *storage.scenarios(), *kube.scenarios())
+    found = (*loads.scenarios(), *storage.scenarios(), *kube.scenarios(), *spread.scenarios())
     names = [scenario.name for scenario in found]
     assert len(set(names)) == len(names), names
     return found

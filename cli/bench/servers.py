@@ -3,7 +3,7 @@
 What it is: start, stop by pid, CPU, memory and disk of `kubebraid serve` or of a real etcd. What
 it is not: a client; `drivers.py` asks for readiness and makes load.
 
-Words: a *role* is a process of the store; there is one today, the figures add up however many.
+Words: a *role* is a process of the store, or all of one kind; the figures add up over them.
 
 Invariants: a server listens on 127.0.0.1 alone, on free ports, in a fresh folder; it is ended
 through the handle that started it; both servers log warnings only, and neither keeps a history
@@ -172,7 +172,9 @@ class Program:
 
 
 class Server(Program):
-    """A store on a fresh folder; `store` is OURS or PEER."""
+    """A store on a fresh folder; `store` is OURS or PEER. `shards`: how many writers it has."""
+
+    shards = 1
 
     def __init__(self, store: str, folder: Path, tools: Tools) -> None:
         assert store in (OURS, PEER), store

@@ -13,10 +13,15 @@ from kubebraid import VERSION
 USAGE = """usage: kubebraid COMMAND [FLAGS]
 
 commands:
-  serve      serve the etcd v3 API from one process, on one data directory
-  ctl        operate a store: snapshot restore, snapshot status, data check
-  bench      measure it beside a real etcd
-  version    print the version
+  serve        serve the etcd v3 API from one process, on one data directory
+  dev-cluster  run a whole cluster on this machine, a process a role
+  coordinator  run one role of a cluster: the map and the sequencer,
+  shard        ... the owner of some of its tablets,
+  router       ... or what serves the etcd v3 API
+  ctl          operate a store: status, shard list, tablet list, coordinator status or refill,
+               snapshot restore or status, data check
+  bench        measure it beside a real etcd
+  version      print the version
 """
 
 
@@ -32,6 +37,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             from kubebraid.cli.serve import serve
 
             return serve(arguments[1:])
+        case ["coordinator" | "shard" | "router", *_]:
+            from kubebraid.cli.roles import role
+
+            return role(arguments)
+        case ["dev-cluster", *_]:
+            from kubebraid.cli.dev.command import dev_cluster
+
+            return dev_cluster(arguments[1:])
         case ["ctl"]:
             return ctl(arguments[1:])
         case ["bench"]:
@@ -63,13 +76,17 @@ def ctl(arguments: Sequence[str]) -> int:
             from kubebraid.cli.data_check import data
 
             return data(arguments[1:])
-        case _:
+        case []:
             known = (
-                "kubebraid ctl: the nouns are: snapshot (restore FILE --data-dir DIR, status FILE),"
-                " data (check DIR)"
+                "kubebraid ctl: the nouns are: status, shard, tablet, coordinator (of a running "
+                "store), snapshot (restore FILE --data-dir DIR, status FILE), data (check DIR)"
             )
             print(known, file=sys.stderr)
             return 2
+        case _:
+            from kubebraid.cli.ctl.command import operate
+
+            return operate(arguments)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.e2e.ledger import Ledger
 from tests.e2e.processes import Peers, Supervisor
+from tests.e2e.store import UNDER_TEST, Kind
 
 from .world import World, closing
 
@@ -19,3 +21,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         closing(World(supervisor, Peers())) as world,
     ):
         yield world
+
+
+@pytest.fixture(scope="session")
+def ledger(world: World) -> Iterator[Ledger | None]:
+    """What the cluster told over one watch of all its keys; None where no cluster is under test."""
+    if Kind.CLUSTER not in UNDER_TEST:
+        yield None
+        return
+    with world.followed() as ledger:
+        yield ledger

@@ -12,12 +12,20 @@ from typing import Any, Final
 
 import pytest
 
+from tests.e2e.ledger import Ledger
 from tests.e2e.store import Kind
 
 from .case import Case, Message, Step
 from .runner import SERVICES, Outcome, path_of
-from .table import CASES, DIFFERENCES, DIFFERENCES_MAX, MEANT
-from .world import World
+from .table import (
+    CASES,
+    CLUSTER_DIFFERENCES,
+    DIFFERENCES,
+    DIFFERENCES_MAX,
+    MEANT,
+    MEANT_ON_A_CLUSTER,
+)
+from .world import SUBJECTS, World
 
 pytestmark = pytest.mark.e2e
 
@@ -28,19 +36,28 @@ SHOWN_CHARS: Final = 700
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-@pytest.mark.parametrize("kind", [Kind.NATIVE, Kind.GRPCIO], ids=lambda kind: kind.value)
+@pytest.mark.parametrize("kind", SUBJECTS, ids=lambda kind: kind.value)
+@pytest.mark.usefixtures("ledger")
 def test_answers_are_those_of_etcd(world: World, case: Case, kind: Kind) -> None:
     """Field by field; a refusal by its code and its whole text."""
     theirs, ours = world.outcomes(case, Kind.ETCD), world.outcomes(case, kind)
     found = differences(case, theirs, ours)
-    if case.name in MEANT:
-        meant = DIFFERENCES[MEANT[case.name]]
-        assert found, f"{MEANT[case.name]}: this case does not differ any more"
+    meant = (MEANT_ON_A_CLUSTER if kind is Kind.CLUSTER else MEANT).get(case.name)
+    if meant is not None:
+        assert found, f"this case does not differ any more: {meant.reason}"
         for want, have in zip(theirs, ours, strict=True):
             if meant.code and want != have:
                 assert refused_with(have) == meant.code, "\n".join(["", *found])
     else:
         assert not found, "\n".join(["", *found])
+
+
+def test_every_shard_of_the_cluster_did_its_share(world: World, ledger: Ledger | None) -> None:
+    """Or the table would say little about several shards."""
+    if ledger is None:
+        pytest.skip("no cluster is under test")
+    ledger.catch_up(world.revision())
+    print(f"commits: {dict(ledger.judge())}; {len(ledger.told)} events over one watch")
 
 
 def differences(case: Case, theirs: list[Outcome], ours: list[Outcome]) -> list[str]:
@@ -155,9 +172,10 @@ def anonymous(message: Message, names: list[bytes]) -> str:
 
 def test_meant_differences_are_few_and_say_why() -> None:
     """A list of exceptions that grows is a list of defects."""
-    assert len(DIFFERENCES) <= DIFFERENCES_MAX
+    listed = DIFFERENCES | CLUSTER_DIFFERENCES
+    assert len(listed) <= DIFFERENCES_MAX
     names = {case.name for case in CASES}
-    for title, meant in DIFFERENCES.items():
+    for title, meant in listed.items():
         assert len(meant.reason) > len(title), title
         assert set(meant.cases) <= names, title
-    assert sum(len(meant.cases) for meant in DIFFERENCES.values()) == len(MEANT)
+    assert sum(len(meant.cases) for meant in listed.values()) == len(MEANT_ON_A_CLUSTER)

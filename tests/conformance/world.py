@@ -4,6 +4,10 @@ What it is: the processes and a memory of outcomes. What it is not: a judge.
 
 The three run a case at the same time, each its own copy, because most of a watch case is waiting.
 The front grpcio serves a store whose tablets cut every case's keys apart; no answer may show it.
+
+With KUBEBRAID_E2E_STORE=cluster a whole cluster stands in for both fronts. It cuts the keys in the
+same way, every second prefix into buckets besides, so that a case lies on several shards; its two
+routers take the cases in turn.
 """
 
 from __future__ import annotations
@@ -15,14 +19,22 @@ from typing import Final
 
 import grpc
 
+from tests.e2e.ledger import Ledger
 from tests.e2e.processes import Peers, Supervisor
-from tests.e2e.store import Kind, Store
+from tests.e2e.store import UNDER_TEST, Kind, Store
 
 from .case import Case
 from .runner import SPREAD_PREFIXES, Outcome, Server
 from .table import NUMBERS
 
-KINDS: Final = (Kind.ETCD, Kind.NATIVE, Kind.GRPCIO)
+SUBJECTS: Final = (Kind.CLUSTER,) if Kind.CLUSTER in UNDER_TEST else (Kind.NATIVE, Kind.GRPCIO)
+KINDS: Final = (Kind.ETCD, *SUBJECTS)
+LAYOUTS: Final = {
+    Kind.GRPCIO: ",".join(SPREAD_PREFIXES),
+    Kind.CLUSTER: ",".join(
+        prefix if number % 2 else f"{prefix}=16" for number, prefix in enumerate(SPREAD_PREFIXES)
+    ),
+}
 DIES_S_MAX: Final = 10.0
 PROGRESS_INTERVAL: Final = "700ms"  # longer than any other case keeps a watch that asks for it
 
@@ -39,13 +51,27 @@ class World:
         }
         for store in self._stores.values():
             store.process.argv += (f"--watch-progress-notify-interval={PROGRESS_INTERVAL}",)
-            if store.kind is Kind.GRPCIO:
-                store.process.argv += (f"--tablets={','.join(SPREAD_PREFIXES)}",)
+            if store.kind in LAYOUTS:
+                store.process.argv += (f"--tablets={LAYOUTS[store.kind]}",)
         list(self._pool.map(Store.start, self._stores.values()))
-        self._servers = {kind: self._server(kind) for kind in KINDS}
+        self._servers = {kind: self._connected(kind) for kind in KINDS}
 
-    def _server(self, kind: Kind) -> Server:
-        return Server(self._stores[kind].port, spread=kind is Kind.GRPCIO)
+    def _connected(self, kind: Kind) -> list[Server]:
+        """One client of each endpoint."""
+        ports = range(self._stores[kind].port, self._stores[kind].port + self._count(kind))
+        return [Server(port, spread=kind in LAYOUTS) for port in ports]
+
+    def _count(self, kind: Kind) -> int:
+        return len(self._stores[kind].endpoints)
+
+    def followed(self) -> Ledger:
+        """The watch over every key of the cluster, from now on."""
+        store = self._stores[Kind.CLUSTER]
+        return Ledger(store.endpoints, LAYOUTS[Kind.CLUSTER])
+
+    def revision(self) -> int:
+        """The cluster's present one."""
+        return self._stores[Kind.CLUSTER].etcdctl.revision()
 
     def outcomes(self, case: Case, kind: Kind) -> list[Outcome]:
         """What the case came to on this server; it runs on all when it is asked for first."""
@@ -63,15 +89,18 @@ class World:
             self._outcomes[kind, case.name].exception()  # all at the same case, or tests get slow
 
     def _run_on(self, kind: Kind, case: Case) -> list[Outcome]:
+        number = NUMBERS[case.name]
+        turn = number % self._count(kind)
         try:
-            self._servers[kind].wipe()
+            self._servers[kind][turn].wipe()
         except grpc.RpcError:
             # The case before has killed it, and failed for that. Who comes after starts it again.
             self._stores[kind].process.wait(DIES_S_MAX)
             self._stores[kind].start()
-            self._servers[kind].close()
-            self._servers[kind] = self._server(kind)
-        return self._servers[kind].run(case, NUMBERS[case.name])
+            for server in self._servers[kind]:
+                server.close()
+            self._servers[kind] = self._connected(kind)
+        return self._servers[kind][turn].run(case, number)
 
     def _run_fresh(self, case: Case) -> None:
         with Supervisor(self._supervisor.folder) as supervisor:
@@ -82,8 +111,9 @@ class World:
 
     def close(self) -> None:
         self._pool.shutdown()
-        for server in self._servers.values():
-            server.close()
+        for servers in self._servers.values():
+            for server in servers:
+                server.close()
 
 
 @contextmanager

@@ -1,6 +1,8 @@
-"""The store under test: `kubebraid serve` in a process of its own, or a real etcd in its place.
+"""The store under test: `kubebraid serve` in a process of its own, a whole dev-cluster, or a real
+etcd in its place.
 
 A store keeps its folder and its port over restarts, so that a client that lost it finds it again.
+Of a cluster the endpoint is the first router's; `endpoints` has all, and `members` the processes.
 etcd is here for two reasons: the suite itself is checked on it (KUBEBRAID_E2E_STORE=etcd), and it
 is the twin whose answers ours are compared with (twin.py).
 """
@@ -17,11 +19,15 @@ from pathlib import Path
 from typing import Final
 
 from kubebraid.cli.bench.servers import free_port
+from tests.e2e.cluster import Members, free_block
 from tests.e2e.etcdctl import Etcdctl
 from tests.e2e.processes import Peers, Supervisor, Timeout, listens, wait_for
 
 READY_S_MAX: Final = 15.0
 TERMINATE_S_MAX: Final = 10.0
+CLUSTER_READY_S_MAX: Final = 60.0  # eight processes on a busy machine
+CLUSTER_TERMINATE_S_MAX: Final = 30.0  # its roles are stopped one kind after the other
+COORDINATORS, SHARDS, ROUTERS = 3, 3, 2
 
 
 class Kind(Enum):
@@ -30,11 +36,15 @@ class Kind(Enum):
     NATIVE = "native"
     GRPCIO = "grpcio"
     ETCD = "etcd"
+    CLUSTER = "cluster"
 
 
-UNDER_TEST: Final = (
-    (Kind.ETCD,) if os.environ.get("KUBEBRAID_E2E_STORE") == "etcd" else (Kind.NATIVE, Kind.GRPCIO)
-)
+def _under_test() -> tuple[Kind, ...]:
+    asked = os.environ.get("KUBEBRAID_E2E_STORE", "")
+    return (Kind(asked),) if asked in ("etcd", "cluster") else (Kind.NATIVE, Kind.GRPCIO)
+
+
+UNDER_TEST: Final = _under_test()
 
 
 def kubebraid_environment() -> dict[str, str]:
@@ -64,6 +74,27 @@ def serve_argv(data_dir: Path, port: int, metrics_port: int, front: str) -> list
     ]
 
 
+def cluster_argv(data_dir: Path, base_port: int) -> list[str]:
+    """The command line of a whole cluster."""
+    return [
+        sys.executable,
+        "-m",
+        "kubebraid",
+        "dev-cluster",
+        f"--coordinators={COORDINATORS}",
+        f"--shards={SHARDS}",
+        f"--routers={ROUTERS}",
+        f"--data-dir={data_dir}",
+        f"--state-file={state_file_of(data_dir)}",
+        f"--base-port={base_port}",
+    ]
+
+
+def state_file_of(data_dir: Path) -> Path:
+    """Beside the data directory, so that a copy or a removal of that one leaves it alone."""
+    return data_dir.with_name(f"{data_dir.name}-state.json")
+
+
 def etcd_argv(peers: Peers, data_dir: Path, port: int, metrics_port: int) -> list[str]:
     """The command line of an etcd with one member."""
     return [
@@ -91,11 +122,18 @@ class Store:
         """`flags` are more of the server's own, which both programs call by the same names."""
         self.kind = kind
         self.data_dir = data_dir or supervisor.folder / f"{name}-data"
-        self.port = free_port()
+        is_cluster = kind is Kind.CLUSTER
+        self.port = free_block(ROUTERS + COORDINATORS + SHARDS) if is_cluster else free_port()
         self.metrics_port = free_port()
         self.endpoint = f"http://127.0.0.1:{self.port}"
+        ports = range(self.port, self.port + (ROUTERS if is_cluster else 1))
+        self.endpoints = [f"http://127.0.0.1:{port}" for port in ports]
+        self.members = Members(state_file_of(self.data_dir))
         self.etcdctl = Etcdctl(peers, self.endpoint)
-        if kind is Kind.ETCD:
+        if is_cluster:
+            argv = cluster_argv(self.data_dir, self.port)
+            env = kubebraid_environment()
+        elif kind is Kind.ETCD:
             argv = etcd_argv(peers, self.data_dir, self.port, self.metrics_port)
             env = {}
         else:
@@ -106,13 +144,17 @@ class Store:
     def start(self) -> float:
         """Start it; the seconds until it answered."""
         began = time.monotonic()
+        self.members.state_file.unlink(missing_ok=True)  # a killed cluster leaves it
         self.process.start()
-        wait_for(f"{self.kind.value} to be ready", self._ready, READY_S_MAX)
+        seconds = CLUSTER_READY_S_MAX if self.kind is Kind.CLUSTER else READY_S_MAX
+        wait_for(f"{self.kind.value} to be ready", self._ready, seconds)
         return time.monotonic() - began
 
     def _ready(self) -> bool:
         if not self.process.alive:
             raise Timeout(f"the store ended with exit code {self.process.code} before it was ready")
+        if self.kind is Kind.CLUSTER and not self.members.state_file.exists():
+            return False
         if not listens(self.port) or self.etcdctl.run("endpoint", "health").code != 0:
             return False
         # A new etcd settles its storage version only behind its first commit, and tells it then.
@@ -126,8 +168,9 @@ class Store:
 
     def terminate(self) -> int:
         """SIGTERM; the exit code."""
-        return self.process.terminate(TERMINATE_S_MAX)
+        is_cluster = self.kind is Kind.CLUSTER
+        return self.process.terminate(CLUSTER_TERMINATE_S_MAX if is_cluster else TERMINATE_S_MAX)
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """SIGKILL, of a cluster to dev-cluster, which takes all of its processes with it."""
         self.process.kill()

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Builds the programs that the end-to-end tests run against: etcd, etcdctl, etcd's load tool, kube-apiserver, kubectl,
-# and, by build_clients.sh, the programs of tests/clients.
+# by build_clients.sh the programs of tests/clients, and by fetch_tlc.sh the checker of the models.
 #
 #   tests/peers/build.sh [FOLDER]
 #
 # FOLDER is $KUBEBRAID_PEERS if not given, else ~/.cache/kubebraid/peers; the programs land in FOLDER/bin, one line is
 # printed for each. What is there in the right version is kept, so a second run takes no time. Needs Go 1.26 or newer,
-# what build_clients.sh needs, and nothing else. The first run takes some minutes: kube-apiserver is large.
+# what build_clients.sh and fetch_tlc.sh need, and nothing else. The first run takes some minutes, as kube-apiserver is
+# large.
 set -euo pipefail
 
 etcd_version=v3.7.3      # the version that `kubebraid serve` tells its clients
@@ -123,4 +124,5 @@ for binary in etcd etcdctl benchmark kube-apiserver kubectl; do
 done
 
 "$here/build_clients.sh" "$folder"
+"$here/fetch_tlc.sh" "$folder"
 "$here/../bench/build.sh" "$folder"

@@ -117,6 +117,21 @@ class SeveralTablets(HistoryMachine):
     prefixes = LAYOUT
 
 
+class OverALink(HistoryMachine):
+    """The shard is behind a link, which breaks between two steps."""
+
+    prefixes = LAYOUT
+
+    def open(self) -> AnyWorld:
+        return World(self.prefixes, remote=True)
+
+    @rule()
+    def break_link(self) -> None:
+        world = self.driver.world
+        assert isinstance(world, World)
+        world.link.break_link()
+
+
 class SmallBounds(HistoryMachine):
     """Bounds that eleven keys meet: counters are split and merged, totals are derived from the log
     or counted from the rest of the rows."""
@@ -212,7 +227,7 @@ def wander(machine: HistoryMachine, random: Random, steps: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("machine", [HistoryMachine, SeveralTablets])
+@pytest.mark.parametrize("machine", [HistoryMachine, SeveralTablets, OverALink])
 def test_long_history_has_no_answer_that_etcd_would_not_give(
     machine: type[HistoryMachine], seed: int
 ) -> None:
@@ -246,6 +261,8 @@ TestOneTablet = HistoryMachine.TestCase
 TestOneTablet.settings = settings(max_examples=200, stateful_step_count=30)
 TestSeveralTablets = SeveralTablets.TestCase
 TestSeveralTablets.settings = settings(max_examples=300, stateful_step_count=30)
+TestOverALink = OverALink.TestCase
+TestOverALink.settings = settings(max_examples=60, stateful_step_count=30)
 TestSmallBounds = SmallBounds.TestCase
 TestSmallBounds.settings = settings(max_examples=60, stateful_step_count=30)
 TestOnRocksDB = OnRocksDB.TestCase

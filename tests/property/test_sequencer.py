@@ -41,7 +41,7 @@ LASTS = st.fixed_dictionaries({tablet: st.integers(1, 40) for tablet in IDS})
 def request(ask: Ask, number: int) -> AllocRequest:
     ends = dict.fromkeys(ask.proofs, -1)
     ends |= {tablet: index for index, tablet in enumerate(ask.writes)}
-    oepoch = 99 if ask.stale else 1
+    oepoch = 0 if ask.stale else 1
     triples = tuple((tablet, oepoch, index) for tablet, index in ends.items())
     return AllocRequest(CEPOCH, ask.owner, number, len(ask.writes), triples)
 

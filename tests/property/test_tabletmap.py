@@ -7,8 +7,9 @@ from itertools import pairwise
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from kubebraid.base.keyspace import KeyRange
-from kubebraid.base.tabletmap import layout, prefix_span, with_new_epochs
+from kubebraid.base.keyspace import EVERYTHING, KeyRange
+from kubebraid.base.placement import bucket_of
+from kubebraid.base.tabletmap import TabletMap, layout, prefix_span, with_new_epochs
 
 # Few letters and many bytes around the slash, so that prefixes nest and touch.
 SEGMENTS = st.text("ab", min_size=1, max_size=2).map(str.encode)
@@ -19,7 +20,7 @@ PREFIXES = st.lists(
 )
 NAMES = st.lists(
     st.lists(
-        st.sampled_from((b"a", b"a-1", b"a-0", b"default", b"default-0", b"b")), min_size=1
+        st.sampled_from((b"a", b"a-1", b"a.0", b"a-1.1", b"default", b"default-0")), min_size=1
     ).map(lambda parts: b"/" + b"/".join(parts[:2]) + b"/"),
     max_size=5,
     unique=True,
@@ -35,6 +36,51 @@ def test_inv17_every_key_has_exactly_one_owner(prefixes: list[bytes], key: bytes
     tablets = layout(prefixes)
     holding = [tablet for tablet in tablets.tablets if tablet.span.contains(key)]
     assert holding == [tablets.tablet_of(key)]
+
+
+@st.composite
+def hashed(draw: st.DrawFn) -> TabletMap:
+    """Layouts over several shards whose prefixes have buckets."""
+    prefixes = draw(PREFIXES)
+    shards = draw(st.sampled_from((["s"], ["s", "t"], ["s", "t", "u"])))
+    return layout(prefixes, shards, {p: draw(st.sampled_from((1, 2, 8))) for p in prefixes})
+
+
+@given(hashed(), KEYS)
+def test_inv17_every_key_of_a_hashed_layout_has_exactly_one_owner(
+    tablets: TabletMap, key: bytes
+) -> None:
+    holding = [
+        tablet
+        for tablet in tablets.tablets
+        if tablet.span.contains(key) and bucket_of(key, tablet.buckets) == tablet.bucket
+    ]
+    assert holding == [tablets.tablet_of(key)]
+
+
+@given(hashed(), SPANS, st.lists(KEYS, max_size=10))
+def test_inv17_span_is_answered_by_the_owner_of_every_key_and_nobody_else(
+    tablets: TabletMap, span: KeyRange, keys: list[bytes]
+) -> None:
+    found = tablets.ranges_of(span)
+    meeting = [tablet for tablet in tablets.tablets if tablet.span.overlaps(span)]
+    if span.is_single():
+        assert found == ((tablets.tablet_of(span.start),),)
+    else:
+        assert [tablet for group in found for tablet in group] == meeting
+    for key in (key for key in (*keys, span.start) if span.contains(key)):
+        (group,) = (group for group in found if group[0].span.contains(key))
+        assert tablets.tablet_of(key) in group
+        assert {tablet.span for tablet in group} == {group[0].span}
+
+
+@given(hashed())
+def test_inv17_each_range_has_all_of_its_buckets(tablets: TabletMap) -> None:
+    for group in tablets.ranges_of(EVERYTHING):
+        assert [tablet.bucket for tablet in group] == list(range(group[0].buckets))
+        assert {(tablet.span, tablet.buckets) for tablet in group} == {
+            (group[0].span, len(group)),
+        }
 
 
 @given(PREFIXES)
@@ -76,10 +122,13 @@ def test_layout_is_the_same_for_every_order_of_its_prefixes(prefixes: list[bytes
     assert layout(prefixes) == layout(sorted(prefixes))
 
 
-@given(NAMES)
-def test_every_tablet_of_a_layout_has_a_name_of_its_own(prefixes: list[bytes]) -> None:
+@given(NAMES, st.data())
+def test_every_tablet_of_a_layout_has_a_name_of_its_own(
+    prefixes: list[bytes], data: st.DataObject
+) -> None:
     assume(len({prefix_span(prefix) for prefix in prefixes}) == len(prefixes))
-    names = [tablet.name for tablet in layout(prefixes).tablets]
+    buckets = {prefix: data.draw(st.sampled_from((1, 2))) for prefix in prefixes}
+    names = [tablet.name for tablet in layout(prefixes, buckets=buckets).tablets]
     assert len(set(names)) == len(names)
 
 

@@ -233,6 +233,28 @@ class SeveralTablets(WatchMachine):
     prefixes = LAYOUT
 
 
+class OverALink(WatchMachine):
+    """The shard is behind a link, which breaks between two steps."""
+
+    prefixes = LAYOUT
+
+    def open(self) -> AnyWorld:
+        return World(self.prefixes, remote=True)
+
+    @rule(lost=st.integers(0, 2), seed=SEEDS)
+    def break_link(self, lost: int, seed: int) -> None:
+        """`lost` publications are for nobody; after that every watch is where it was."""
+        self.failed = True
+        world = self.driver.world
+        assert isinstance(world, World)
+        link, traffic = world.link, Traffic(Random(seed))
+        for router in link.service._routers.values():
+            router.subscribed = lost == 0
+        self.driver.ask(*(traffic.change() for _ in range(lost)))
+        link.break_link()
+        self.check()
+
+
 class OnRocksDB(WatchMachine):
     prefixes = LAYOUT
 
@@ -297,7 +319,7 @@ def wander(machine: WatchMachine, random: Random, steps: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("machine", [WatchMachine, SeveralTablets])
+@pytest.mark.parametrize("machine", [WatchMachine, SeveralTablets, OverALink])
 def test_long_history_keeps_every_promise(machine: type[WatchMachine], seed: int) -> None:
     """Clients with dozens of watches, hundreds of revisions."""
     wander(machine(), Random(seed), steps=200)
@@ -314,5 +336,7 @@ TestOneTablet = WatchMachine.TestCase
 TestOneTablet.settings = settings(max_examples=150, stateful_step_count=30)
 TestSeveralTablets = SeveralTablets.TestCase
 TestSeveralTablets.settings = settings(max_examples=300, stateful_step_count=30)
+TestOverALink = OverALink.TestCase
+TestOverALink.settings = settings(max_examples=60, stateful_step_count=30)
 TestOnRocksDB = OnRocksDB.TestCase
 TestOnRocksDB.settings = settings(max_examples=15, stateful_step_count=25)

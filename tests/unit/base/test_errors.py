@@ -27,7 +27,11 @@ ETCD = {
     "CORRUPT": (15, "etcdserver: corrupt cluster"),
     "TIMED_OUT": (14, "etcdserver: request timed out"),
     "STOPPED": (14, "etcdserver: server stopped"),
+    "NO_LEADER": (14, "etcdserver: no leader"),
+    "OWNER_AWAY": (14, "etcdserver: no leader"),
+    "OUTCOME_UNKNOWN_REPLY": (14, "etcdserver: request timed out"),
 }
+BETWEEN_ROLES = {"OTHER_MAP"}  # no client is told these
 
 
 @pytest.mark.parametrize("name", sorted(ETCD))
@@ -39,7 +43,7 @@ def test_refusal_has_etcds_code_and_text(name: str) -> None:
 
 def test_every_refusal_of_the_module_is_compared_with_etcds() -> None:
     named = {n for n, value in vars(errors).items() if isinstance(value, RequestRefused)}
-    assert named == set(ETCD)
+    assert named == set(ETCD) | BETWEEN_ROLES
 
 
 @pytest.mark.parametrize(
@@ -60,6 +64,14 @@ def test_only_a_refusal_says_that_nothing_happened(
     assert kind.definite is definite
     assert issubclass(kind, errors.Refused) is definite
     assert kind.hint
+
+
+def test_missed_answer_is_the_one_refusal_that_is_not_definite() -> None:
+    """It has etcd's code and text, and a write behind it that may be there."""
+    refusals = [value for value in vars(errors).values() if isinstance(value, RequestRefused)]
+    unknown = [refused for refused in refusals if not refused.definite]
+    assert unknown == [errors.OUTCOME_UNKNOWN_REPLY]
+    assert errors.OUTCOME_UNKNOWN_REPLY is not errors.TIMED_OUT
 
 
 def test_success_is_no_refusal() -> None:

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from kubebraid.base.loop import POSTS_PER_TURN_MAX, SLEEP_MS_MAX, Loop
+from kubebraid.base.loop import POSTS_PER_TURN_MAX, SLEEP_MS_MAX, Loop, WaitingLoop
 
 PATIENCE_S = 10.0  # only a loop that hangs takes so long
 
@@ -177,3 +177,99 @@ def test_sleep_ends_at_the_nearest_deadline(deadlines: list[int | None], patienc
         part.deadline_ms = deadline_ms
     loop.attach(parts)
     assert loop._patience_ms() == patience_ms
+
+
+class FakeWaiter:
+    """Tells the log how long the loop would sleep; what it then does is the test's."""
+
+    def __init__(self, log: list[str]) -> None:
+        self._log = log
+        self.wakes = 0
+        self.on_wait: Callable[[], None] = lambda: None
+
+    def wait(self, timeout_ms: int) -> None:
+        self._log.append(f"wait {timeout_ms}")
+        self.on_wait()
+
+    def wake(self) -> None:
+        self.wakes += 1
+
+
+def waiting(log: list[str]) -> tuple[WaitingLoop, FakeWaiter]:
+    waiter = FakeWaiter(log)
+    return WaitingLoop(FakeClock(), waiter), waiter
+
+
+def test_waiter_runs_what_its_sockets_bring_before_posts_and_parts() -> None:
+    log: list[str] = []
+    loop, waiter = waiting(log)
+    loop.attach((FakePart(log, "part"),))
+    waiter.on_wait = lambda: log.append("socket")
+    loop.post(lambda: log.append("post"))
+    loop.turn()
+    assert log == ["wait 0", "socket", "post", "part"]
+
+
+def test_sockets_are_looked_at_also_while_there_is_other_work() -> None:
+    log: list[str] = []
+    loop, _waiter = waiting(log)
+    part = FakePart(log, "part", more=2)
+    part.on_turn = lambda: loop.stop() if len(log) >= 6 else None
+    loop.attach((part,))
+    loop.run()
+    assert log[:6] == [f"wait {SLEEP_MS_MAX}", "part", "wait 0", "part", "wait 0", "part"]
+
+
+def test_waiting_loop_sleeps_until_the_nearest_deadline_unless_something_was_posted() -> None:
+    log: list[str] = []
+    loop, _waiter = waiting(log)
+    loop.turn(250)
+    loop.post(lambda: None)
+    loop.turn(250)
+    assert log == ["wait 250", "wait 0"]
+
+
+def test_post_wakes_the_waiter_only_if_it_may_be_asleep() -> None:
+    """Once, however many posts there are: the first makes the loop take them all."""
+    log: list[str] = []
+    loop, waiter = waiting(log)
+    loop.post(lambda: None)
+    assert waiter.wakes == 0, "nobody sleeps yet"
+    loop.turn()
+
+    def three() -> None:
+        for _ in range(3):
+            loop.post(lambda: log.append("post"))
+
+    waiter.on_wait = three
+    loop.turn(250)
+    assert waiter.wakes == 1
+    assert log == ["wait 0", "wait 250", "post", "post", "post"]
+    waiter.on_wait = lambda: loop.post(lambda: None)
+    loop.turn(0)
+    assert waiter.wakes == 1, "a look at the sockets is no sleep"
+
+
+def test_stop_wakes_the_waiter() -> None:
+    loop, waiter = waiting([])
+    waiter.on_wait = loop.stop
+    loop.run()
+    assert waiter.wakes == 1
+
+
+def test_failure_in_what_a_socket_brings_is_fatal_too() -> None:
+    fatal: list[BaseException] = []
+    waiter = FakeWaiter([])
+    waiter.on_wait = lambda: _fail("bad message")
+    WaitingLoop(FakeClock(), waiter, fatal.append).run()
+    assert [str(error) for error in fatal] == ["bad message"]
+
+
+def test_core_that_halts_while_sockets_are_read_runs_nothing_more() -> None:
+    log: list[str] = []
+    loop, waiter = waiting(log)
+    loop.attach((FakePart(log, "part"),))
+    loop.post(lambda: log.append("post"))
+    waiter.on_wait = loop.halt
+    loop.run()
+    assert log == ["wait 0"]

@@ -7,6 +7,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from kubebraid.base.keyspace import EVERYTHING, KeyRange, single
+from kubebraid.base.placement import bucket_of, place, place_evenly
 from kubebraid.base.tabletmap import Tablet, TabletMap, layout, prefix_span, with_new_epochs
 
 
@@ -128,6 +129,93 @@ def test_tablet_names_are_unique() -> None:
     twins = (tablet(1, b"", b"a"), Tablet(2, "t1", KeyRange(b"a", None), "shard-0", 1))
     with pytest.raises(AssertionError, match="names are unique"):
         TabletMap(1, twins)
+
+
+# -- hash buckets ----------------------------------------------------------------------------------
+
+
+def bucket(number: int, at: int, of: int, end: bytes | None = None) -> Tablet:
+    return Tablet(number, f"t{number}", KeyRange(b"", end), "shard-0", 1, at, of)
+
+
+@pytest.mark.parametrize(
+    ("tablets", "why"),
+    [
+        ([bucket(1, 0, 2)], "all its buckets"),
+        ([bucket(1, 1, 2)], "begins at the empty key"),
+        ([bucket(1, 0, 2), bucket(2, 0, 2)], "no Tablet"),
+        ([bucket(1, 0, 4), bucket(2, 2, 4), bucket(3, 3, 4)], "no Tablet"),
+        ([bucket(1, 0, 2), bucket(2, 1, 4)], "no Tablet"),
+        ([bucket(1, 0, 2), bucket(2, 1, 2, b"m"), tablet(3, b"m", None)], "no Tablet"),
+        ([bucket(1, 0, 2, b"m"), tablet(2, b"m", None)], "no Tablet"),
+        ([bucket(1, 0, 1), bucket(2, 0, 1)], "gap or overlap"),
+        ([bucket(1, 0, 1, b"m"), Tablet(2, "b", KeyRange(b"m", None), "s", 1, 1, 2)], "its first"),
+        ([bucket(n + 1, n, 3) for n in range(3)], "power of two"),
+        ([bucket(1, 0, 0, b"m"), tablet(2, b"m", None)], "power of two"),
+    ],
+)
+def test_inv17_map_that_lacks_a_bucket_or_has_two_of_it_is_never_made(
+    tablets: list[Tablet], why: str
+) -> None:
+    with pytest.raises(AssertionError, match=why):
+        TabletMap(1, tuple(tablets))
+
+
+def test_inv17_key_of_a_hashed_range_belongs_to_the_bucket_of_its_hash() -> None:
+    tablets = layout([b"/r/"], buckets={b"/r/": 4})
+    for key in (b"/r", b"/r/a", b"/r/b", b"/r/c", b"/r/\xff"):
+        owner = tablets.tablet_of(key)
+        assert (owner.bucket, owner.buckets) == (bucket_of(key, 4), 4)
+        assert tablets.tablets_of(single(key)) == (owner,)
+
+
+def test_layout_with_buckets_names_and_places_each_of_them() -> None:
+    shards = ["shard-0", "shard-1", "shard-2"]
+    tablets = layout([b"/registry/events/"], shards, {b"/registry/events/": 8})
+    assert [t.name for t in tablets.tablets] == [
+        "default-0",
+        *[f"events.{n}" for n in range(8)],
+        "default-1",
+    ]
+    first, *events_own, last = tablets.tablets
+    owners = [t.shard for t in events_own]
+    assert owners == place_evenly([t.name.encode() for t in events_own], shards)
+    assert sorted(owners.count(shard) for shard in shards) == [2, 3, 3]
+    assert (first.shard, last.shard) == (place(b"default-0", shards), place(b"default-1", shards))
+    before, events, behind = tablets.ranges_of(EVERYTHING)
+    assert [len(before), len(events), len(behind)] == [1, 8, 1]
+
+
+def test_prefix_within_a_hashed_one_is_cut_out_and_hashed_only_where_asked() -> None:
+    tablets = layout([b"/r/", b"/r/events/"], buckets={b"/r/": 2})
+    of = [(t.name, t.bucket, t.buckets) for t in tablets.tablets]
+    assert of == [
+        ("default-0", 0, 1),
+        ("r.0", 0, 2),
+        ("r.1", 1, 2),
+        ("r-events", 0, 1),
+        ("r-1.0", 0, 2),
+        ("r-1.1", 1, 2),
+        ("default-1", 0, 1),
+    ]
+
+
+@pytest.mark.parametrize("taken", [b"/registry/pods.1/", b"/pods.0/", b"/registry/pods-1.0/"])
+def test_prefix_that_is_named_like_a_bucket_is_a_layout_like_any_other(taken: bytes) -> None:
+    """Such a name may not end the start of a node with an AssertionError."""
+    tablets = layout([taken, b"/registry/pods/", b"/pods/"], buckets={b"/registry/pods/": 2})
+    names_found = [t.name for t in tablets.tablets]
+    assert len(set(names_found)) == len(names_found)
+    assert tablets.tablet_of(b"/registry/pods/a").buckets == 2
+
+
+@pytest.mark.parametrize("buckets", [0, 3, 512, -2])
+def test_layout_of_no_power_of_two_is_refused_with_a_sentence(buckets: int) -> None:
+    with pytest.raises(ValueError, match="a power of two, from 1 to 256"):
+        layout([b"/a/"], buckets={b"/a/": buckets})
+
+
+# -- a value ---------------------------------------------------------------------------------------
 
 
 def test_map_is_a_value_that_never_changes() -> None:

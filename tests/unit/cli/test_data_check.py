@@ -11,6 +11,7 @@ from kubebraid.__main__ import main
 from kubebraid.cli.data_check import EXIT_DAMAGED, EXIT_WHOLE, data
 from kubebraid.proto.etcd import rpc_pb2
 from kubebraid.shard import keycodec
+from kubebraid.shard.mark import mark
 from kubebraid.shard.storage.datadir import DataDir
 from kubebraid.shard.storage.engine import Batch
 from tests.faults.damage import DiskWorld
@@ -225,3 +226,16 @@ def test_wrong_usage_has_a_code_of_its_own(capsys: pytest.CaptureFixture[str]) -
         with pytest.raises(SystemExit) as ended:
             data(argv)
         assert ended.value.code == 2
+
+
+def test_store_of_a_clusters_shard_is_not_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its map is with the coordinators: without it every row would look lost."""
+    directory = DataDir.open(tmp_path / "data")
+    engine = directory.open_engine()
+    mark(engine, "shard-1")
+    engine.close()
+    directory.close()
+    assert data(["check", str(tmp_path / "data")]) == 1
+    assert "store of a cluster's shard" in capsys.readouterr().err

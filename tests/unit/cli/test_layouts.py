@@ -9,6 +9,8 @@ import pytest
 from kubebraid.base.tabletmap import TabletMap
 from kubebraid.cli.layouts import KUBERNETES, BadLayout, read_layout
 
+PREFIXES = ("/registry/pods/", "/registry/events/")
+
 
 def names(tablets: TabletMap) -> list[str]:
     return [tablet.name for tablet in tablets.tablets]
@@ -70,6 +72,58 @@ def test_file_holds_one_prefix_a_line(tmp_path: Path) -> None:
     assert read_layout(str(path), "s") == listed
 
 
+def buckets(tablets: TabletMap) -> dict[str, int]:
+    return {name: tablets.tablet_of(name.encode() + b"x").buckets for name in PREFIXES}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "/registry/pods/,/registry/events/=4",
+        "/registry/pods=1,/registry/events = 4 ",
+        "/registry/events=4,/registry/pods/",
+    ],
+)
+def test_number_behind_a_prefix_hashes_it_into_so_many_tablets(value: str) -> None:
+    tablets = read_layout(value, ["s", "t"])
+    assert buckets(tablets) == {"/registry/pods/": 1, "/registry/events/": 4}
+    assert [name for name in names(tablets) if name.startswith("events")] == [
+        "events.0",
+        "events.1",
+        "events.2",
+        "events.3",
+    ]
+
+
+@pytest.mark.parametrize("prefix", ["/registry/pods/", "/data/"])
+def test_one_prefix_with_a_number_needs_no_comma(prefix: str) -> None:
+    assert read_layout(f"{prefix}=256", "s").tablet_of(prefix.encode()).buckets == 256
+
+
+def test_prefix_that_holds_an_equals_sign_is_written_with_a_number() -> None:
+    assert names(read_layout("/a=b/=1,/c/", "s"))[1] == "a=b"
+
+
+def test_kubernetes_hashes_nothing() -> None:
+    assert {tablet.buckets for tablet in read_layout("kubernetes", ["s", "t"]).tablets} == {1}
+
+
+def test_file_holds_numbers_behind_its_prefixes(tmp_path: Path) -> None:
+    path = tmp_path / "layout=4"
+    path.write_text("# many\n/registry/events/=4\n/registry/pods/\n", encoding="utf-8")
+    assert buckets(read_layout(str(path), "s")) == {"/registry/pods/": 1, "/registry/events/": 4}
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["0", "3", "512", "-4", "+4", "04", "4.0", "four", "", "\u0664", "4=", "9" * 5_000, "/"],
+)
+def test_number_of_buckets_that_is_none_is_refused_with_a_sentence(number: str) -> None:
+    with pytest.raises(BadLayout, match="a power of two, from 1 to 256") as caught:
+        read_layout(f"/registry/pods/={number},/x/", "s")
+    assert "=4" in caught.value.hint
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [
@@ -78,6 +132,9 @@ def test_file_holds_one_prefix_a_line(tmp_path: Path) -> None:
         ("//,/x/", "no key prefix"),
         ("/registry/pods/,/registry/pods/", "listed twice"),
         ("/registry/pods,/registry/pods/", "listed twice"),
+        ("/registry/pods/=2,/registry/pods/=4", "listed twice"),
+        ("=4,/x/", "no key prefix"),
+        ("pods=4", "no key prefix"),
         ("kubernets", "no layout, no list of prefixes and no readable file"),
         ("", "no readable file"),
         (".", "no readable file"),
@@ -111,3 +168,9 @@ def test_prefixes_whose_names_meet_still_make_a_layout(value: str) -> None:
     """Names are for people; keys are what a layout is about, and these are all different."""
     tablets = read_layout(value, "s")
     assert len(set(names(tablets))) == len(tablets.tablets)
+
+
+def test_layout_with_more_tablets_than_a_map_can_have_is_refused() -> None:
+    value = ",".join(f"/registry/r{number}/=256" for number in range(4))
+    with pytest.raises(BadLayout, match="at most 1000"):
+        read_layout(value, "shard-0")

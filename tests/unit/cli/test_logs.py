@@ -6,11 +6,14 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from kubebraid.cli import logs
 from kubebraid.cli.logs import fields
+from kubebraid.cli.quiet_start import AWAY, LINKS, OPENED, QuietStart
+from kubebraid.proto.links import endpoints
 
 
 @pytest.fixture(autouse=True)
@@ -100,3 +103,50 @@ def test_libraries_are_heard_from_warnings_on(capsys: pytest.CaptureFixture[str]
     logging.getLogger("asyncio").warning("trouble")
     (line,) = capsys.readouterr().err.splitlines()
     assert json.loads(line)["logger"] == "asyncio"
+
+
+@pytest.mark.parametrize("form", logs.FORMATS)
+def test_facts_of_a_plain_extra_are_told_too(capsys: pytest.CaptureFixture[str], form: str) -> None:
+    """Modules below cli cannot use `fields`; what they told was lost once."""
+    logs.set_up("info", form, "stderr")
+    LOG.info("link opened", extra={"peer": "shard s", "incarnation": 7})
+    LOG.info("both", extra={"peer": "a"} | fields(name="b"))
+    first, second = capsys.readouterr().err.splitlines()
+    if form == "json":
+        assert list(json.loads(first))[3:] == ["msg", "peer", "incarnation"]
+        assert (json.loads(second)["peer"], json.loads(second)["name"]) == ("a", "b")
+    else:
+        assert first.split("\t")[4] == '{"peer": "shard s", "incarnation": 7}'
+        assert second.split("\t")[4] == '{"peer": "a", "name": "b"}'
+
+
+def test_link_that_is_late_is_told_of_only_if_it_stays_away(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs.set_up("info", "json", "stderr")
+    (handler,) = logging.getLogger().handlers
+    quiet = QuietStart(handler)
+    handler.addFilter(quiet)
+    links = logging.getLogger(LINKS)
+    for address in ("a:1", "b:2"):
+        links.warning(AWAY, extra={"address": address, "reason": "refused"})
+    links.warning("link refused", extra={"address": "a:1"})
+    LOG.warning(AWAY, extra={"address": "c:3"})
+    links.info(OPENED, extra={"address": "a:1"})
+    quiet.end()
+    links.warning(AWAY, extra={"address": "a:1", "reason": "gone"})
+    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["msg"], line["address"]) for line in told] == [
+        ("link refused", "a:1"),
+        (AWAY, "c:3"),  # not of links, though it says the same
+        (OPENED, "a:1"),
+        (AWAY, "b:2"),
+        (AWAY, "a:1"),
+    ]
+
+
+def test_quiet_start_knows_the_words_of_links() -> None:
+    """If they change there, they have to change here."""
+    source = Path(endpoints.__file__).read_text()
+    for words in (LINKS, AWAY, OPENED):
+        assert f'"{words}"' in source

@@ -10,11 +10,12 @@ import pytest
 
 from kubebraid.base.limits import PROGRESS_INTERVAL_MS
 from kubebraid.cli.flag_sources import BadFlags, read_values
+from kubebraid.cli.flag_values import LogConfig
 from kubebraid.cli.flags import BY_NAME, FLAGS
 from kubebraid.cli.layouts import read_layout
 from kubebraid.cli.node import SHARD
 from kubebraid.cli.refused_flags import REFUSED, why_refused
-from kubebraid.cli.serve_config import LogConfig, ServeConfig, parse_serve
+from kubebraid.cli.serve_config import ServeConfig, parse_serve
 from kubebraid.coordinator.autocompact import HOUR_MS, Retention
 
 ROOT: Final = Path(__file__).resolve().parents[3]

@@ -140,4 +140,4 @@ def test_damaged_state_stops_the_start_and_stays_as_it_is() -> None:
 def test_sequencer_belongs_to_the_reign_and_its_map() -> None:
     made = started(Cell())
     sample = made.sequencer({1: 5, 2: 9, 3: 1}).sample()
-    assert sample == (made.cepoch, made.tablet_map().version, 9, {1: 5, 2: 9, 3: 1})
+    assert sample == (made.cepoch, made.tablet_map().version, 9, {1: 5, 2: 9, 3: 1}, -1)

@@ -6,10 +6,19 @@ import json
 import zlib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from kubebraid.base.ports import ALARM_CORRUPT, ALARM_NOSPACE, Alarm
+from kubebraid.base.ports import ALARM_CORRUPT, ALARM_NOSPACE, Alarm, ShardPlace
 from kubebraid.base.tabletmap import layout
-from kubebraid.coordinator.state import NEVER_COMPACTED, State, StateUnreadable, decode, encode
+from kubebraid.coordinator.state import (
+    NEVER_COMPACTED,
+    Lease,
+    State,
+    StateUnreadable,
+    decode,
+    encode,
+)
 
 
 def state() -> State:
@@ -42,6 +51,47 @@ def test_stored_form_of_version_1_stays_readable() -> None:
     assert made.alarms == frozenset()
 
 
+# As the first program with leases, shards and buckets stored it.
+VERSION_2 = (
+    b'{"format":2,"cluster":"c","cepoch":4,"lease":["a#7",10001,3],"compact_revision":90,'
+    b'"alarms":[[5,1]],"shards":[["s0","disk",7,"h:1",2]],"map_version":2,'
+    b'"tablets":[[1,"default-0.0","",null,"s0",4,0,2,60],[2,"default-0.1","",null,"s1",1,1,2,0]]}'
+)
+
+
+def test_stored_form_of_version_2_is_what_it_was() -> None:
+    made = decode(sealed(VERSION_2))
+    assert encode(made) == sealed(VERSION_2)
+    assert (made.cluster, made.lease) == ("c", Lease("a#7", 10_001, 3))
+    assert made.shard("s0") == ShardPlace("s0", "disk", 7, "h:1", 2)
+    assert made.shard("s1") is None
+    assert [(t.shard, t.oepoch, t.bucket, t.begin) for t in made.tablets.tablets] == [
+        ("s0", 4, 0, 60),
+        ("s1", 1, 1, 0),
+    ]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=6,
+)
+
+
+@given(st.data())
+def test_state_with_a_field_of_another_shape_is_refused_and_nothing_else(
+    data: st.DataObject,
+) -> None:
+    """Its checksum is right: only a program of another mind can have written it."""
+    fields = json.loads(VERSION_2)
+    name = data.draw(st.sampled_from(sorted(fields)))
+    body = json.dumps({**fields, name: data.draw(JSON)}).encode()
+    try:
+        decode(sealed(body))
+    except StateUnreadable:
+        pass
+
+
 def test_any_flipped_bit_is_damage() -> None:
     raw = encode(state())
     for at in range(len(raw)):
@@ -58,8 +108,8 @@ def test_state_that_is_cut_short_is_damage(raw: bytes) -> None:
 
 def test_unknown_version_is_refused_by_its_number() -> None:
     fields = json.loads(encode(state())[8:])
-    with pytest.raises(StateUnreadable, match="unknown format 2"):
-        decode(sealed(json.dumps({**fields, "format": 2}).encode()))
+    with pytest.raises(StateUnreadable, match="unknown format 3"):
+        decode(sealed(json.dumps({**fields, "format": 3}).encode()))
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"cepoch":1}', b"[]", b"\x02binary", b"null"])

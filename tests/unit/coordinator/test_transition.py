@@ -2,17 +2,55 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubebraid.base.ports import ALARM_CORRUPT, ALARM_NOSPACE, Alarm
-from kubebraid.base.tabletmap import layout
-from kubebraid.coordinator.state import NEVER_COMPACTED, State
-from kubebraid.coordinator.transition import Command, RaiseFloor, SetAlarm, TakeReign, apply
+from kubebraid.base.ports import ALARM_CORRUPT, ALARM_NOSPACE, Alarm, ShardPlace
+from kubebraid.base.tabletmap import TabletMap, layout, with_new_epochs
+from kubebraid.coordinator.machine import UNFOUNDED
+from kubebraid.coordinator.state import NEVER_COMPACTED, Lease, State, decode, encode
+from kubebraid.coordinator.transition import (
+    Acquire,
+    Command,
+    Found,
+    RaiseFloor,
+    Release,
+    Renew,
+    SetAlarm,
+    StartShard,
+    TakeReign,
+    apply,
+)
+from tests.unit.coordinator.test_commands import COMMANDS as ANY_COMMANDS
 
 
 def state(floor: int = NEVER_COMPACTED) -> State:
     return State(3, floor, layout([b"/a/"]))
+
+
+def two_shards() -> TabletMap:
+    """Tablets 1 and 3 on s0, 2 on s1."""
+    one, two, three = layout([b"/a/"]).tablets
+    owned = (replace(one, shard="s0"), replace(two, shard="s1"), replace(three, shard="s0"))
+    return TabletMap(4, owned)
+
+
+def founded(holder: str = "a#1") -> State:
+    """Reign 3, held by `holder`: up to 100, renewed twice."""
+    return State(3, NEVER_COMPACTED, two_shards(), cluster="c", lease=Lease(holder, 100, 2))
+
+
+def start(
+    incarnation: int = 7, end: int = 60, cepoch: int = 3, store: str = "d", replaces: int = 0
+) -> StartShard:
+    ends = ((1, end), (3, end))
+    return StartShard(cepoch, "s0", store, incarnation, f"h:{incarnation}", ends, replaces)
+
+
+# -- floor and alarms ------------------------------------------------------------------------------
 
 
 def test_floor_below_the_present_one_changes_nothing() -> None:
@@ -54,23 +92,194 @@ def test_alarm_raised_twice_or_disarmed_twice_changes_nothing() -> None:
     assert apply(state(), SetAlarm(full, False)) == state()
 
 
+# -- the lease -------------------------------------------------------------------------------------
+
+
+def test_cluster_is_founded_once() -> None:
+    after = apply(UNFOUNDED, Found("c", two_shards()))
+    assert (after.cluster, after.tablets) == ("c", two_shards())
+    assert apply(after, Found("other", layout([]))) is after
+
+
+@pytest.mark.parametrize("command", [Acquire("a", 0, 0, 10), start(cepoch=0)])
+def test_nothing_is_taken_before_there_is_a_cluster(command: Command) -> None:
+    assert apply(UNFOUNDED, command) is UNFOUNDED
+
+
+def test_inv13_acquisition_begins_a_reign_with_a_window_behind_the_last() -> None:
+    after = apply(founded(), Acquire("b#1", 3, 2, 10))
+    assert (after.cepoch, after.lease) == (4, Lease("b#1", 110, 0))
+
+
+@pytest.mark.parametrize("holder", ["a#1", ""])
+@pytest.mark.parametrize(("cepoch", "renewals", "length"), [(2, 2, 9), (3, 1, 9), (3, 2, 0)])
+def test_inv13_acquisition_of_another_lease_than_was_seen_changes_nothing(
+    holder: str, cepoch: int, renewals: int, length: int
+) -> None:
+    """Also of one that was released: who proposed it has not seen up to where it was used."""
+    before = founded(holder)
+    assert apply(before, Acquire("b#1", cepoch, renewals, length)) is before
+
+
+def test_inv13_of_a_renewal_and_an_acquisition_that_race_one_changes_nothing() -> None:
+    renew, acquire = Renew("a#1", 3, 2, 150), Acquire("b#1", 3, 2, 10)
+    renewed = apply(founded(), renew)
+    assert renewed.lease == Lease("a#1", 150, 3)
+    assert apply(renewed, acquire) is renewed
+    acquired = apply(founded(), acquire)
+    assert apply(acquired, renew) is acquired
+
+
+@pytest.mark.parametrize(
+    "renew",
+    [Renew("b#1", 3, 2, 150), Renew("a#1", 2, 2, 150), Renew("a#1", 3, 1, 150)],
+)
+def test_inv13_renewal_of_another_lease_changes_nothing(renew: Renew) -> None:
+    before = founded()
+    assert apply(before, renew) is before
+
+
+def test_inv13_window_does_not_shrink_by_a_renewal() -> None:
+    before = founded()
+    assert apply(before, Renew("a#1", 3, 2, 99)) is before
+
+
+def test_m09_release_leaves_the_window_at_what_was_handed_out() -> None:
+    after = apply(founded(), Release("a#1", 3, 40))
+    assert (after.cepoch, after.lease) == (3, Lease("", 40, 2))
+
+
+@pytest.mark.parametrize(
+    "release",
+    [Release("b#1", 3, 40), Release("a#1", 2, 40), Release("a#1", 3, 101), Release("a#1", 3, 0)],
+)
+def test_m09_release_that_is_not_the_holders_or_beyond_its_window_changes_nothing(
+    release: Release,
+) -> None:
+    before = founded()
+    assert apply(before, release) is before
+
+
+# -- shards ----------------------------------------------------------------------------------------
+
+
+def test_m06_started_shard_gets_every_tablet_under_a_new_oepoch_that_begins_at_h() -> None:
+    after = apply(founded(), start())
+    assert after.tablets.version == 5
+    assert after.shards == (ShardPlace("s0", "d", 7, "h:7", 5),)
+    assert [(t.oepoch, t.begin) for t in after.tablets.tablets] == [(2, 60), (1, 0), (2, 60)]
+    assert apply(after, start()) is after, "sent again"
+
+
+def test_m06_every_start_takes_a_new_oepoch() -> None:
+    after = apply(apply(founded(), start()), start(8, 75, replaces=5))
+    assert after.shards == (ShardPlace("s0", "d", 8, "h:8", 6),)
+    assert [(t.oepoch, t.begin) for t in after.tablets.tablets] == [(3, 75), (1, 0), (3, 75)]
+
+
+@pytest.mark.parametrize("cepoch", [2, 4])
+def test_m02_h_of_another_reign_changes_nothing(cepoch: int) -> None:
+    """The sequencer that fixed it may have handed out more since, or its successor did."""
+    before = founded()
+    assert apply(before, start(cepoch=cepoch)) is before
+
+
+def test_m02_h_below_where_the_tablet_begins_changes_nothing() -> None:
+    before = apply(founded(), start())
+    assert apply(before, start(8, 59, replaces=5)) is before
+
+
+@pytest.mark.parametrize("replaces", [0, 4, 6])
+def test_m02_h_that_was_fixed_for_another_process_changes_nothing(replaces: int) -> None:
+    """Whoever took the tablets in between may have been given more."""
+    before = apply(founded(), start())
+    assert apply(before, start(8, 75, replaces=replaces)) is before
+
+
+@pytest.mark.parametrize("ends", [(), ((1, 60),), ((1, 60), (2, 60), (3, 60)), ((9, 60),)])
+def test_m02_h_of_other_tablets_than_the_shard_has_changes_nothing(
+    ends: tuple[tuple[int, int], ...],
+) -> None:
+    before = founded()
+    assert apply(before, replace(start(), ends=ends)) is before
+
+
+def test_shard_on_another_disk_than_its_tablets_changes_nothing() -> None:
+    before = apply(founded(), start())
+    assert apply(before, start(8, 75, store="other", replaces=5)) is before
+
+
+# -- any history -----------------------------------------------------------------------------------
+
+NODES = st.sampled_from(("a#1", "b#1", ""))
+SMALL = st.integers(0, 5)
+REVISIONS = st.integers(-2, 40)
 ALARMS = st.builds(Alarm, st.integers(1, 2), st.sampled_from((ALARM_NOSPACE, ALARM_CORRUPT)))
-COMMANDS = st.one_of(
-    st.builds(TakeReign),
-    st.builds(RaiseFloor, st.integers(-5, 200)),
+# Values near those that apply, so that long histories go somewhere.
+COMMANDS: st.SearchStrategy[Command] = st.one_of(
+    st.just(TakeReign()),
+    st.builds(Found, st.sampled_from(("", "c", "d")), st.just(two_shards())),
+    st.builds(Found, st.just("c"), st.just(layout([]))),
+    st.builds(Acquire, NODES, SMALL, SMALL, st.integers(-1, 20)),
+    st.builds(Renew, NODES, SMALL, SMALL, REVISIONS),
+    st.builds(Release, NODES, SMALL, REVISIONS),
+    st.builds(
+        StartShard,
+        SMALL,
+        st.sampled_from(("s0", "s1", "s2")),
+        st.sampled_from(("d", "e")),
+        SMALL,
+        st.just("h:1"),
+        st.lists(st.tuples(st.integers(1, 3), REVISIONS), max_size=3).map(tuple),
+        SMALL,
+    ),
+    st.builds(RaiseFloor, REVISIONS),
     st.builds(SetAlarm, ALARMS, st.booleans()),
+    ANY_COMMANDS,
 )
 
 
-@given(st.lists(COMMANDS, max_size=20))
-def test_no_sequence_of_commands_moves_anything_down(commands: list[Command]) -> None:
-    before = state()
+@given(
+    st.sampled_from((UNFOUNDED, state(), founded(), founded(""))), st.lists(COMMANDS, max_size=30)
+)
+def test_no_sequence_of_commands_raises_or_moves_anything_down(
+    before: State, commands: list[Command]
+) -> None:
+    """Within one reign a release lowers the window to what was handed out: no more was."""
     for command in commands:
         after = apply(before, command)
+        assert after is before or after != before, "what changes nothing is the same object"
         assert after.cepoch >= before.cepoch
         assert after.compact_revision >= before.compact_revision
         assert after.tablets.version >= before.tablets.version
-        for old, new in zip(before.tablets.tablets, after.tablets.tablets, strict=True):
-            assert new.oepoch >= old.oepoch
-            assert new.span == old.span
+        released = isinstance(command, Release) and command.window == after.lease.window
+        assert after.lease.window >= before.lease.window or released
+        _oepochs_rise(before, after)
+        assert decode(encode(after)) == after
         before = after
+
+
+def _oepochs_rise(before: State, after: State) -> None:
+    if before.cluster != after.cluster:
+        return
+    for old, new in zip(before.tablets.tablets, after.tablets.tablets, strict=True):
+        assert new.oepoch >= old.oepoch
+        assert new.begin >= old.begin
+        assert new.span == old.span
+        taken = after.shards != before.shards or after.cepoch != before.cepoch
+        assert new.oepoch == old.oepoch or taken
+
+
+@given(st.lists(COMMANDS, max_size=20))
+def test_m06_shard_that_is_named_owns_its_tablets_by_the_map_of_that_version(
+    commands: list[Command],
+) -> None:
+    """Whatever was sent, and how often: the newest start is the newest change of its tablets."""
+    made = founded()
+    for command in commands:
+        after = apply(made, command)
+        for shard in after.shards:
+            if shard not in made.shards:
+                assert shard.since == after.tablets.version == made.tablets.version + 1
+        made = after
+    assert with_new_epochs(made.tablets).version == made.tablets.version + 1

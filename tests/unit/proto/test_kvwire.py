@@ -146,6 +146,15 @@ def test_header_is_byte_equal_to_the_generated_class(
     assert header.field(revision) == expected.SerializeToString(deterministic=True)
 
 
+def test_header_tells_a_new_term_and_remembers_the_newest_revision() -> None:
+    """A router keeps one over several reigns, and its open streams with it."""
+    header = kvwire.Header(11, 12, 13)
+    header.field(9)
+    header.begin_term(14)
+    assert header.field(7) == kvwire.Header(11, 12, 14).field(7)
+    assert (header.raft_term, header.told) == (14, 9)
+
+
 def test_header_without_a_revision_is_refused() -> None:
     """kube-apiserver needs revision > 0 of every answer: an empty store is at 1."""
     with pytest.raises(AssertionError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kubebraid.proto.admin import admin_pb2
 from kubebraid.proto.etcd import election_pb2, health_pb2, lock_pb2, rpc_pb2
 from kubebraid.proto.server import METHOD_BY_PATH, METHODS, Shape
 
@@ -12,6 +13,7 @@ SERVICES = [
     *health_pb2.DESCRIPTOR.services_by_name.values(),
     *lock_pb2.DESCRIPTOR.services_by_name.values(),
     *election_pb2.DESCRIPTOR.services_by_name.values(),
+    *admin_pb2.DESCRIPTOR.services_by_name.values(),
 ]
 
 

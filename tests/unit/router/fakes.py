@@ -21,12 +21,14 @@ from typing import Final
 from google.protobuf.message import Message
 
 from kubebraid.base import errors
+from kubebraid.base.across import AcrossCall, AcrossReply
 from kubebraid.base.errors import RequestRefused
 from kubebraid.base.keyspace import KeyRange, from_etcd, single
 from kubebraid.base.ops import NO_FILTERS, RangeOp
 from kubebraid.base.ports import (
     Alarm,
     DumpSink,
+    LeaseInfo,
     LogCall,
     LogReply,
     PointCall,
@@ -56,7 +58,12 @@ from tests.world import FakeClock, FakeEdge, FakeRandom, RpcError
 
 HEADER: Final = Header(11, 12, 13)
 LEFT, RIGHT = "left", "right"
-PACKAGES: Final = {"Health": "grpc.health.v1", "Lock": "v3lockpb", "Election": "v3electionpb"}
+PACKAGES: Final = {
+    "Health": "grpc.health.v1",
+    "Lock": "v3lockpb",
+    "Election": "v3electionpb",
+    "Admin": "kubebraid.admin.v1",
+}
 MAP: Final = TabletMap(
     1,
     (
@@ -177,7 +184,14 @@ class HeldOwner:
         self._reads: deque[tuple[ReadCall, ReadSink]] = deque()
         self._logs: deque[tuple[LogCall, Callable[[LogReply | RequestRefused], None]]] = deque()
         self._done: Callable[[WriteReply], None] | None = None
+        self.hold_subscribe = False
+        self.refuse_leases: RequestRefused | None = None
+        self._taken = sample(0, {})
         self._subscribers: list[Callable[[Publication], None]] = []
+        self.steps: list[tuple[AcrossCall, Callable[[AcrossReply], None]]] = []
+
+    def across(self, call: AcrossCall, done: Callable[[AcrossReply], None]) -> None:
+        self.steps.append((call, done))
 
     # -- writes --------------------------------------------------------------------------------
 
@@ -242,14 +256,26 @@ class HeldOwner:
 
     # -- log and publications ------------------------------------------------------------------
 
-    def subscribe(self, publish: Callable[[Publication], None]) -> Sequence[TabletNews]:
+    def subscribe(self, publish: Callable[[Publication], None]) -> None:
         self._subscribers.append(publish)
-        return [TabletNews(t, 1, (), closed) for t, closed in self.closed.items()]
+        if not self.hold_subscribe:
+            self.begin()
 
-    def publish(self, news: Sequence[TabletNews], taken: Sample) -> None:
+    def begin(self) -> None:
+        """The subscription begins, perhaps anew."""
+        news = tuple(TabletNews(t, 1, (), closed) for t, closed in self.closed.items())
+        for publish in self._subscribers:
+            publish(Publication(self.name, news, self._taken, fresh=True))
+
+    def close(self, news: Sequence[TabletNews], taken: Sample) -> None:
+        """Commits are durable here; their publication is lost, or follows."""
+        self._taken = taken
         for item in news:
             self.closed[item.tablet] = item.closed
             self.log += [(item.tablet, c) for c in item.commits]
+
+    def publish(self, news: Sequence[TabletNews], taken: Sample) -> None:
+        self.close(news, taken)
         for publish in self._subscribers:
             publish(Publication(self.name, tuple(news), taken))
 
@@ -287,15 +313,18 @@ class HeldOwner:
     def compact(self, floor: int, done: Callable[[], None] | None) -> None:
         self.compactions.append((floor, done))
 
-    def lease_info(self, lease: int) -> tuple[int, int, tuple[bytes, ...]] | None:
+    def lease_info(
+        self, lease: int, done: Callable[[LeaseInfo | RequestRefused | None], None]
+    ) -> None:
         ttl_s = self.live_leases.get(lease)
-        return None if ttl_s is None else (ttl_s, ttl_s - 1, (b"k",))
+        info = None if ttl_s is None else LeaseInfo(ttl_s, ttl_s - 1, (b"k",))
+        done(self.refuse_leases or info)
 
-    def leases(self) -> Sequence[int]:
-        return list(self.live_leases)
+    def leases(self, done: Callable[[Sequence[int] | RequestRefused], None]) -> None:
+        done(self.refuse_leases or list(self.live_leases))
 
-    def keep_alive(self, lease: int) -> int:
-        return self.live_leases.get(lease, 0)
+    def keep_alive(self, lease: int, done: Callable[[int | RequestRefused], None]) -> None:
+        done(self.refuse_leases or self.live_leases.get(lease, 0))
 
     def hash_versions(
         self, floor: int, revision: int, done: Callable[[int | RequestRefused], None]
@@ -359,11 +388,12 @@ class Shards:
         self._flying.append(Flight(self.revision, news, self.sample()))
         return self.revision
 
-    def deliver(self, shard: str, count: int = 1) -> None:
-        """The shard's oldest publications arrive."""
+    def deliver(self, shard: str, count: int = 1, lost: bool = False) -> None:
+        """The shard's oldest publications arrive, or are lost: then only its log has them."""
         for _ in range(count):
             flight = next(f for f in self._flying if shard in f.news)
-            self.owners[shard].publish([flight.news.pop(shard)], flight.taken)
+            owner = self.owners[shard]
+            (owner.close if lost else owner.publish)([flight.news.pop(shard)], flight.taken)
 
     def in_flight(self, shard: str) -> int:
         return sum(shard in flight.news for flight in self._flying)
@@ -387,7 +417,7 @@ class Shards:
             sequencer=self.sequencer,
             coordinator=self.coordinator,
             tablets=MAP,
-            header=HEADER,
+            header=Header(11, 12, 13),  # its own: it remembers what it told
             clock=FakeClock(),
             random=FakeRandom(),
             name="one",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
+from typing import Final
 
 import pytest
 from hypothesis import given
@@ -11,17 +12,19 @@ from hypothesis import strategies as st
 
 from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
+from kubebraid.base.keyspace import KeyRange
 from kubebraid.base.limits import STREAM_CHUNK_BYTES
 from kubebraid.base.ops import RangeOp, SortOrder, SortTarget
 from kubebraid.base.ports import ReadCall
 from kubebraid.base.record import Row
+from kubebraid.base.tabletmap import Tablet, TabletMap
 from kubebraid.proto import ranges
 from kubebraid.proto.etcd import rpc_pb2
 from kubebraid.proto.kvwire import key_of, key_value
 from kubebraid.router.gather import ChunkSink, StreamGather, UnaryGather
 from kubebraid.router.plan import Read, read_parts
 
-from .fakes import HEADER, MAP, HeldOwner, Shards, range_op, row
+from .fakes import HEADER, LEFT, MAP, RIGHT, HeldOwner, Shards, range_op, row
 
 ROWS = [row(key) for key in (b"a", b"b", b"n", b"o", b"p", b"q", b"r")]  # 2 left, 5 right
 
@@ -35,10 +38,11 @@ class Asked:
     refused: list[RequestRefused] = field(default_factory=list)
     ended: int = 0
     gone: bool = False
+    tablets: TabletMap = MAP
 
     def read(self, op: RangeOp) -> Read:
         assert op.span is not None
-        return Read(read_parts(MAP, op.span, self.shards.last), op, 9, 1)
+        return Read(read_parts(self.tablets, op.span, self.shards.last), op, 9, 1)
 
     def unary(self, op: RangeOp) -> Asked:
         UnaryGather(
@@ -160,6 +164,80 @@ def test_refusal_by_any_part_refuses_the_whole(late: str) -> None:
     if late == "right":
         asked.shards.left.answer_read()
     asked.shards.owners[late].refuse_read(errors.COMPACTED)
+    assert asked.refused == [errors.COMPACTED]
+    assert asked.bodies == []
+    assert asked.shards.right.reads_waiting == 0
+
+
+# -- hash buckets ----------------------------------------------------------------------------------
+
+HASHED: Final = TabletMap(
+    1,
+    (
+        Tablet(1, "a", KeyRange(b"", b"m"), LEFT, 1),
+        Tablet(2, "b.0", KeyRange(b"m", b"x"), LEFT, 1, 0, 2),
+        Tablet(3, "b.1", KeyRange(b"m", b"x"), RIGHT, 1, 1, 2),
+        Tablet(4, "c", KeyRange(b"x", None), RIGHT, 1),
+    ),
+)
+
+
+def hashed() -> Asked:
+    """Two keys of the left alone, then nine of both, then one of the right alone; held."""
+    asked = stand(held=True)
+    asked.tablets = HASHED
+    rows = [row(letter.encode()) for letter in "abmnopqrstuz"]
+    for shard, owner in asked.shards.owners.items():
+        owner.rows = [r for r in rows if HASHED.tablet_of(key_of(r.raw)).shard == shard]
+        assert len(owner.rows) > 3, "both have keys of the middle"
+    return asked
+
+
+def answer_all(asked: Asked) -> None:
+    waiting = [owner for owner in asked.shards.owners.values() if owner.reads_waiting]
+    while waiting:
+        waiting[-1].answer_read(parts=3)
+        waiting = [owner for owner in asked.shards.owners.values() if owner.reads_waiting]
+
+
+def test_hashed_segment_is_asked_of_both_owners_at_once_in_its_turn() -> None:
+    asked = hashed().unary(range_op())
+    left, right = asked.shards.left, asked.shards.right
+    assert (left.reads_waiting, right.reads_waiting) == (1, 0)
+    left.answer_read()
+    assert (left.reads_waiting, right.reads_waiting) == (1, 1)
+    right.answer_read()
+    assert (left.reads_waiting, right.reads_waiting) == (1, 0)
+    left.answer_read()
+    assert (left.reads_waiting, right.reads_waiting) == (0, 1)
+    right.answer_read()
+    assert (keys(asked.response), asked.response.count) == (b"abmnopqrstuz", 12)
+
+
+@pytest.mark.parametrize("limit", range(14))
+def test_limit_over_a_hashed_segment_is_that_of_one_store(limit: int) -> None:
+    unary, stream = hashed().unary(range_op(limit=limit)), hashed().stream(range_op(limit=limit))
+    for asked in (unary, stream):
+        answer_all(asked)
+    whole = b"abmnopqrstuz"
+    for response in (unary.response, merged(stream.chunks)):
+        assert keys(response) == whole[: limit or None]
+        assert (response.more, response.count) == (0 < limit < 12, 12)
+
+
+def test_hashed_segment_is_asked_for_what_is_left_of_the_limit() -> None:
+    asked = hashed().unary(range_op(limit=5))
+    answer_all(asked)
+    assert [call.limit for call in asked.shards.left.read_calls] == [5, 3]
+    *_, behind = asked.shards.right.read_calls
+    assert behind.count_only
+
+
+def test_refusal_in_a_hashed_segment_refuses_the_whole_once() -> None:
+    asked = hashed().unary(range_op())
+    asked.shards.left.answer_read()
+    asked.shards.right.refuse_read(errors.COMPACTED)
+    assert not asked.shards.left.answer_read()
     assert asked.refused == [errors.COMPACTED]
     assert asked.bodies == []
     assert asked.shards.right.reads_waiting == 0

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubebraid.base import errors
-from kubebraid.router.hub import CATCH_UPS_PER_TURN
+from kubebraid.base.ports import TabletNews
+from kubebraid.router.catch_up import CATCH_UPS_PER_TURN
 
-from .fakes import LEFT, RIGHT, Client, Shards, is_mark, run
+from .fakes import LEFT, RIGHT, Client, Shards, commit, is_mark, run
 
 
 def stand() -> tuple[Shards, Any, Client]:
@@ -303,6 +304,47 @@ def test_progress_asked_while_a_commit_is_in_flight_is_answered_later_behind_its
     assert [(is_mark(r), r.header.revision) for r in told] == [(False, 2), (True, 2)]
 
 
+def test_inv09_commit_that_came_with_an_older_sample_leaves_before_its_mark() -> None:
+    """So it comes from a transaction over several shards: its revision was not the owner's to ask
+    for, and the sample that allows it to leave is another's."""
+    shards, _, client = stand()
+    client.watch(b"a", b"b")
+    client.take()
+    older = shards.sample()
+    shards.revision = shards.last[1] = 2
+    shards.left.publish([TabletNews(1, 1, (commit(2, b"a"),), 2)], older)
+    assert client.take() == []
+    assert client.ask_progress() == 2
+    told = client.take()
+    assert [(is_mark(r), r.header.revision) for r in told] == [(False, 2), (True, 2)]
+
+
+def test_commit_that_came_with_an_older_sample_leaves_with_the_next_one_of_any_shard() -> None:
+    shards, _, client = stand()
+    client.watch(b"a", b"b")
+    older = shards.sample()
+    shards.revision = shards.last[1] = 2
+    shards.left.publish([TabletNews(1, 1, (commit(2, b"a"),), 2)], older)
+    shards.write(b"z")
+    assert client.events() == [(2, b"a")]
+
+
+def test_log_that_is_gone_before_this_router_has_heard_of_the_floor_is_told_with_it() -> None:
+    """A cancel that names no floor would make the client begin anew at the same place."""
+    shards, hub, client = stand()
+    for _ in range(5):
+        shards.write(b"a")
+    for owner in shards.owners.values():
+        owner.floor = 4
+    client.watch(b"a", b"b", start=2)
+    run(hub)
+    assert not any(r.canceled for r in client.take())
+    shards.coordinator.floor = 4
+    hub.wake()
+    run(hub)
+    assert [(r.canceled, r.compact_revision) for r in client.take() if r.canceled] == [(True, 4)]
+
+
 def test_progress_waits_only_for_tablets_that_the_stream_watches() -> None:
     shards, _, client = stand()
     client.watch(b"a", b"b")
@@ -451,6 +493,149 @@ def test_stalled_watcher_can_be_cancelled() -> None:
     assert feeds(hub) == 0
 
 
+# -- subscriptions that begin late, or anew --------------------------------------------------------
+
+
+def late_stand() -> tuple[Shards, Any, Client]:
+    """As `stand`, with left's first publication still to come."""
+    shards = Shards()
+    shards.left.hold_subscribe = True
+    hub = shards.hub()
+    return shards, hub, Client(shards, hub)
+
+
+def test_nothing_is_released_before_the_first_publication_of_a_shard() -> None:
+    shards, hub, client = late_stand()
+    client.watch(start=2)
+    assert client.ask_progress() == 1
+    shards.write(b"z")
+    run(hub)
+    assert client.events() == []
+    shards.left.begin()
+    run(hub)
+    assert client.events() == [(2, b"z")]
+    assert [(is_mark(r), r.header.revision) for r in client.history[1:]] == [(False, 2)]
+
+
+def test_watch_of_now_that_was_created_before_the_first_publication_reads_what_it_missed() -> None:
+    """Revision 2 is durable and its publication was never for us: only the log has it."""
+    shards, hub, client = late_stand()
+    client.watch(b"a", b"b")
+    shards.commit(b"a")
+    shards.deliver(LEFT, lost=True)
+    shards.left.begin()
+    run(hub)
+    assert client.events() == [(2, b"a")]
+    shards.write(b"a")
+    assert client.events() == [(2, b"a"), (3, b"a")]
+
+
+def test_shard_that_is_late_does_not_hold_back_watches_of_others() -> None:
+    shards, _, client = late_stand()
+    client.watch(b"z", b"")
+    shards.write(b"z")
+    assert client.events() == [(2, b"z")]
+
+
+def test_publication_lost_between_two_fresh_ones_is_read_from_the_log() -> None:
+    shards, hub, client = stand()
+    client.watch(b"a", b"b")
+    shards.write(b"a")
+    shards.commit(b"a")
+    shards.deliver(LEFT, lost=True)
+    shards.left.begin()
+    assert not client.session.watchers[0].synced
+    run(hub)
+    shards.write(b"a")
+    assert client.events() == [(2, b"a"), (3, b"a"), (4, b"a")]
+    assert client.session.watchers[0].synced
+
+
+def test_subscription_that_begins_anew_without_a_loss_disturbs_nobody() -> None:
+    shards, hub, client = stand()
+    client.watch()
+    shards.write(b"a")
+    shards.left.begin()
+    assert client.session.watchers[0].synced
+    assert not hub.turn()
+    shards.write(b"a")
+    assert client.events() == [(2, b"a"), (3, b"a")]
+    assert shards.left.log_calls == []
+
+
+def test_commit_that_waited_for_another_shard_is_not_told_twice_after_a_loss() -> None:
+    """3 of left is here and waits for 2 of right; 4 of left is lost; then 2 comes."""
+    shards, hub, client = stand()
+    client.watch()
+    shards.commit(b"z")
+    shards.commit(b"a")
+    shards.commit(b"b")
+    shards.deliver(LEFT)
+    shards.deliver(LEFT, lost=True)
+    shards.left.begin()
+    run(hub)
+    assert client.events() == []
+    shards.deliver(RIGHT)
+    run(hub)
+    shards.write(b"a")
+    assert client.events() == [(2, b"z"), (3, b"a"), (4, b"b"), (5, b"a")]
+
+
+def test_revision_of_which_one_shard_was_lost_is_still_one_response() -> None:
+    """inv06: right's half of 2 is here and waits, left's half is only in the log."""
+    shards, hub, client = stand()
+    client.watch()
+    shards.commit(b"a", b"z")
+    shards.deliver(RIGHT)
+    shards.deliver(LEFT, lost=True)
+    shards.left.begin()
+    run(hub)
+    (response,) = [r for r in client.take() if r.events]
+    assert [e.kv.key for e in response.events] == [b"a", b"z"]
+
+
+def test_start_ahead_of_a_loss_is_kept() -> None:
+    shards, hub, client = stand()
+    client.watch(start=4)
+    shards.commit(b"a")
+    shards.deliver(LEFT, lost=True)
+    shards.left.begin()
+    run(hub)
+    shards.write(b"a")
+    shards.write(b"a")
+    assert client.events() == [(4, b"a")]
+
+
+def test_idle_watcher_that_meets_a_loss_after_a_compaction_resumes_where_it_was() -> None:
+    """It was live up to 6, silently: what was compacted below does not concern it."""
+    shards, hub, client = stand()
+    client.watch(b"c", b"")
+    for _ in range(5):
+        shards.write(b"a")
+    shards.compact(6)
+    shards.commit(b"c")
+    shards.deliver(LEFT, lost=True)
+    shards.left.begin()
+    run(hub)
+    assert client.events() == [(7, b"c")]
+    assert not any(r.canceled for r in client.history)
+
+
+def test_client_that_does_not_read_at_a_loss_has_everything_once_it_reads() -> None:
+    shards, hub, client = stand()
+    client.watch()
+    client.slow = True
+    shards.commit(b"a")
+    shards.deliver(LEFT, lost=True)
+    shards.left.begin()
+    run(hub)
+    assert client.events() == []
+    client.slow = False
+    hub.drained(client.session)
+    run(hub)
+    assert client.events() == [(2, b"a")]
+
+
 # -- feeds -----------------------------------------------------------------------------------------
 
 
@@ -498,8 +683,11 @@ def test_cancelled_watch_is_told_so_and_gets_nothing_more() -> None:
 
 # -- everything at once ----------------------------------------------------------------------------
 
+LOSSES = {"lose left": LEFT, "lose right": RIGHT}  # publications that nobody hears
 STEPS = st.lists(
-    st.sampled_from(("a", "z", "az", "left", "right", "watch", "ask", "tick", "stall", "read")),
+    st.sampled_from(
+        ("a", "z", "az", "left", "right", "watch", "ask", "tick", "stall", "read", "turn", *LOSSES)
+    ),
     max_size=40,
 )
 
@@ -515,6 +703,12 @@ def test_whatever_happens_each_event_comes_once_in_order_and_marks_are_true(
             shards.commit(*(bytes([letter]) for letter in step.encode()))
         elif step in (LEFT, RIGHT) and shards.in_flight(step):
             shards.deliver(step)
+        elif step in LOSSES:
+            shard = LOSSES[step]
+            shards.deliver(shard, min(2, shards.in_flight(shard)), lost=True)
+            shards.owners[shard].begin()
+        elif step == "turn":
+            hub.turn()
         elif step == "watch":
             client.watch(start=1)
         elif step == "ask":

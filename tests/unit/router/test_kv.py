@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kubebraid.base import errors
-from kubebraid.base.errors import Code, RequestRefused
+from kubebraid.base.across import Step
+from kubebraid.base.errors import RequestRefused
 from kubebraid.base.limits import REQUEST_BYTES_MAX
 from kubebraid.base.ports import WRITE_DELETE, WRITE_PUT, WRITE_TXN
 from kubebraid.proto.etcd import rpc_pb2
@@ -145,14 +146,14 @@ def test_request_of_exactly_the_maximum_passes() -> None:
         ("KV/Txn", rpc_pb2.TxnRequest(success=[put_op(b"a")], failure=[put_op(b"z")])),
     ],
 )
-def test_write_over_two_shards_is_refused_as_not_there(
+def test_write_over_two_shards_begins_with_the_first_of_them(
     path: str, request_: rpc_pb2.DeleteRangeRequest | rpc_pb2.TxnRequest
 ) -> None:
-    """Half of it would be worse; the text says what to do."""
+    """As a transaction over several shards (test_across.py), not as a write of either."""
     calls = Calls()
-    code, words = calls.refusal(calls.call(path, request_))
-    assert code == Code.UNIMPLEMENTED
-    assert "split it" in words
+    calls.call(path, request_)
+    ((lock, _),) = calls.shards.left.steps
+    assert (lock.step, lock.payload) == (Step.LOCK, request_.SerializeToString())
     assert calls.shards.left.writes == calls.shards.right.writes == []
 
 
@@ -272,6 +273,32 @@ def test_serializable_reads_of_one_router_never_go_back() -> None:
     calls.shards.commit(b"z")
     calls.shards.deliver(RIGHT)
     assert ranged(calls, calls.call("KV/Range", request)).header.revision >= 3
+
+
+def test_serializable_read_waits_for_no_tablet_but_its_own() -> None:
+    """A watcher was told of 3 in left; a read of left behind it found nothing, as right lagged."""
+    calls = Calls()
+    calls.shards.commit(b"z")
+    assert calls.shards.commit(b"a") == 3
+    calls.shards.deliver(LEFT)
+    calls.shards.sequencer.hold = True
+    left = rpc_pb2.RangeRequest(key=b"a", range_end=b"b", serializable=True)
+    assert ranged(calls, calls.call("KV/Range", left)).header.revision == 3
+    both = rpc_pb2.RangeRequest(key=b"a", range_end=b"\x00", serializable=True)
+    call_id = calls.call("KV/Range", both)
+    assert call_id not in calls.edge.answers, "3 was told, and of right less is here"
+
+
+def test_serializable_read_behind_a_newer_answer_asks_as_any_other_does() -> None:
+    """What clientv3's ordering demands of one endpoint: no answer is older than the one before."""
+    calls = Calls()
+    calls.shards.commit(b"z")
+    left = rpc_pb2.RangeRequest(key=b"a", range_end=b"b")
+    assert ranged(calls, calls.call("KV/Range", left)).header.revision == 2
+    asked = calls.shards.sequencer.reads
+    left.serializable = True
+    assert ranged(calls, calls.call("KV/Range", left)).header.revision == 2
+    assert calls.shards.sequencer.reads == asked + 1
 
 
 # -- RangeStream -----------------------------------------------------------------------------------

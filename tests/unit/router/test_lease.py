@@ -71,6 +71,22 @@ def test_revoke_is_a_write_at_the_home() -> None:
     assert calls.refusal(call_id) == (5, "etcdserver: requested lease not found")
 
 
+def test_home_that_cannot_be_asked_refuses_and_ends_the_stream_as_etcd_does() -> None:
+    """TTL 0 would say that the lease is gone: its client would give up what it holds."""
+    calls = Calls()
+    calls.shards.left.live_leases[5] = 60
+    stream = calls.open(KEEP_ALIVE)
+    calls.shards.left.refuse_leases = errors.TIMED_OUT
+    refusals = [
+        calls.refusal(calls.call("Lease/LeaseTimeToLive", rpc_pb2.LeaseTimeToLiveRequest(ID=5))),
+        calls.refusal(calls.call("Lease/LeaseLeases")),
+    ]
+    assert refusals == [(14, "etcdserver: request timed out")] * 2
+    calls.send(stream, KEEP_ALIVE, alive(5), alive(5))
+    assert kept(calls, stream) == []
+    assert calls.edge.ended[stream] == (14, "etcdserver: request timed out")
+
+
 def test_time_to_live_tells_keys_only_if_asked() -> None:
     calls = Calls()
     calls.shards.left.live_leases[5] = 60
@@ -143,9 +159,18 @@ def test_end_in_a_later_batch_waits_for_the_answers_of_an_earlier_one() -> None:
     calls.shards.sequencer.hold = True
     stream = calls.open(KEEP_ALIVE)
     calls.send(stream, KEEP_ALIVE, alive(5))
+    calls.send(stream, KEEP_ALIVE, alive(6))
     calls.deliver(calls.of(stream, KEEP_ALIVE, kind=Kind.HALF_CLOSED))
     calls.shards.sequencer.answer()
     assert len(kept(calls, stream)) == 1
     assert stream not in calls.edge.ended
     calls.shards.sequencer.answer()
+    assert len(kept(calls, stream)) == 2
+    assert calls.edge.ended[stream] == (0, "")
+
+
+def test_stream_without_an_open_question_ends_at_once() -> None:
+    calls = Calls()
+    stream = calls.open(KEEP_ALIVE)
+    calls.deliver(calls.of(stream, KEEP_ALIVE, kind=Kind.HALF_CLOSED))
     assert calls.edge.ended[stream] == (0, "")

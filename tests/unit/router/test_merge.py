@@ -115,11 +115,29 @@ def test_closed_that_falls_is_our_own_mistake() -> None:
         view(7, {1: 7}, {1: 7}).close(1, 6)
 
 
-@pytest.mark.parametrize("other", [Sample(2, 1, 8, {1: 8}), Sample(1, 2, 8, {1: 8})])
-def test_samples_of_another_reign_or_map_do_not_mix(other: Sample) -> None:
-    """M11: `last` names tablets of its own map; revisions grow within one reign."""
-    with pytest.raises(AssertionError):
-        view(7, {1: 7}, {1: 7}).absorb(other)
+def test_inv11_owner_that_begins_with_less_takes_nothing_back() -> None:
+    """It holds an intent whose outcome it has to ask for; what the one before told stays so."""
+    state = view(7, {1: 7}, {1: 7})
+    state.close(1, 5, anew=True)
+    assert state.bound((1,)) == 7
+
+
+def test_m11_sample_of_a_newer_map_is_not_read_with_this_one() -> None:
+    """`last` names tablets of its own map."""
+    with pytest.raises(AssertionError, match="waits for its map"):
+        view(7, {1: 7}, {1: 7}).absorb(Sample(1, 2, 8, {1: 8}))
+
+
+def test_new_reign_begins_above_and_what_an_earlier_one_says_later_counts_no_more() -> None:
+    """Nothing new is released before the owners have closed what the reign begins with."""
+    state = view(7, {1: 7, 2: 6}, {1: 7, 2: 6})
+    state.absorb(Sample(2, 1, 10_000, {1: 10_000, 2: 10_000}))
+    assert state.bound((1, 2)) == 7
+    state.absorb(Sample(1, 1, 20_000, {1: 20_000, 2: 20_000}))
+    assert (state.cepoch, state.revision) == (2, 10_000)
+    state.close(1, 10_000)
+    assert state.bound((1,)) == 10_000
+    assert state.bound((1, 2)) == 7
 
 
 def test_join_makes_one_commit_of_a_revision_and_keeps_the_order() -> None:

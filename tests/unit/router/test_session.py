@@ -114,6 +114,23 @@ def test_quiet_watch_that_asked_is_told_the_revision_at_each_tick() -> None:
     assert client.marks() == [(0, 2)]
 
 
+def test_inv09_answer_behind_a_tick_is_not_below_it() -> None:
+    """The tick was about one watch, the answer is for all of the stream."""
+    shards = Shards()
+    hub = shards.hub()
+    client = Client(shards, hub)
+    client.watch(b"z", b"", progress_notify=True)
+    client.watch(b"a", b"b")
+    shards.commit(b"a")
+    assert client.ask_progress() == 2
+    shards.commit(b"y")
+    shards.deliver(RIGHT)
+    hub.tick()
+    assert client.marks() == [(0, 3)]
+    shards.deliver(LEFT)
+    assert client.marks() == [(-1, 3)]
+
+
 def test_watch_that_got_an_event_skips_one_tick() -> None:
     """etcd: the event told the revision already."""
     shards = Shards()

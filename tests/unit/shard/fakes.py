@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from kubebraid.base.errors import RequestRefused
 from kubebraid.base.keyspace import KeyRange, from_etcd
@@ -22,6 +23,7 @@ from kubebraid.base.ports import (
     WRITE_TXN,
     AllocReply,
     AllocRequest,
+    OwnerPort,
     Publication,
     ReadCall,
     ReadChunk,
@@ -376,8 +378,12 @@ class Stand:
         seams = ShardSeams(self.clock, self.fatal.append, space=space, on_full=self._on_full)
         self.owner = Owner(self.engine, self.owned, self.sequencer, seams)
         self.replies: list[WriteReply] = []
+        self.began: list[Publication] = []
         self.published: list[Publication] = []
-        self.owner.subscribe(self.published.append)
+        self.owner.subscribe(self._hear)
+
+    def _hear(self, publication: Publication) -> None:
+        (self.began if publication.fresh else self.published).append(publication)
 
     def _on_full(self) -> None:
         self.full += 1
@@ -451,3 +457,24 @@ def store_versions(engine: MemoryEngine, key: bytes, *revisions: int) -> None:
         else:
             batch.put(keycodec.history(key, revision), keycodec.pack_row(row(key, revision)))
     engine.write(batch, sync=True)
+
+
+# -- questions -------------------------------------------------------------------------------------
+
+T = TypeVar("T")
+
+
+def asked(question: Callable[[int, Callable[[T], None]], None], lease: int) -> T:
+    """The answer that came at once."""
+    answers: list[T] = []
+    question(lease, answers.append)
+    (answer,) = answers
+    return answer
+
+
+def listed(owner: OwnerPort) -> object:
+    """The live leases, or why they are not told."""
+    answers: list[object] = []
+    owner.leases(answers.append)
+    (answer,) = answers
+    return answer

@@ -21,6 +21,7 @@ from kubebraid.shard.draft import (
     Ranged,
     value_in,
 )
+from kubebraid.shard.lease import LeaseRow
 from kubebraid.shard.view import Ambiguous
 from tests.unit.shard.fakes import (
     Stand,
@@ -308,7 +309,7 @@ def test_grant_takes_no_revision_and_at_least_the_smallest_ttl() -> None:
     assert made.lease_grant(8, -5) == LeaseAnswer(0, 8, LEASE_TTL_S_MIN)
     assert made.lease_grant(9, 60) == LeaseAnswer(0, 9, 60)
     assert made.writes == 0
-    assert made.granted == {7: 2, 8: 2, 9: 60}
+    assert made.granted == {7: LeaseRow(2), 8: LeaseRow(2), 9: LeaseRow(60)}
 
 
 def test_grant_of_a_lease_that_lives_or_lasts_too_long_is_refused() -> None:

@@ -17,6 +17,27 @@ def test_start_and_first_commit_move_epoch_and_last() -> None:
     assert fencing.advance(adopted, 4, 18) == Fence(4, 18, 7)
 
 
+@pytest.mark.parametrize(("last", "begin", "adopted"), [(17, 25, 25), (17, 17, 17), (17, 0, 17)])
+def test_m12_adopter_stands_at_h_and_not_where_the_last_commit_was(
+    last: int, begin: int, adopted: int
+) -> None:
+    """What was handed out between the two is void: closed there, it is never waited for."""
+    assert fencing.adopt(Fence(3, last, 5), 4, begin) == Fence(4, adopted, 6)
+
+
+def test_touch_changes_the_nonce_alone() -> None:
+    assert fencing.touch(Fence(3, 17, 5), 3) == Fence(3, 17, 6)
+    with pytest.raises(AssertionError, match="fence at 3"):
+        fencing.touch(Fence(3, 17, 5), 4)
+
+
+def test_map_that_knows_less_than_the_store_tells_the_operator_what_to_do() -> None:
+    refused = fencing.MapBehind("pods", 17, 9)
+    assert refused.definite
+    assert "pods" in str(refused)
+    assert "coordinators" in refused.hint
+
+
 @pytest.mark.parametrize("stored", [4, 5, 99])
 def test_inv15_owner_that_is_not_newer_cannot_adopt(stored: int) -> None:
     """Equal counts too (rule M6): two incarnations of one epoch could not be told apart."""

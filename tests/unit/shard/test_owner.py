@@ -30,8 +30,10 @@ from tests.unit.shard.fakes import (
     Sink,
     Stand,
     TightSpace,
+    asked,
     delete_call,
     grant_call,
+    listed,
     put_call,
     read_call,
     store_versions,
@@ -55,29 +57,38 @@ def test_subscriber_learns_where_each_tablet_stands_and_then_what_happens() -> N
     stand = Stand()
     stand.write(put_call(b"/a/x"))
     heard: list[Publication] = []
-    news = stand.owner.subscribe(heard.append)
-    assert {n.tablet: (n.oepoch, n.closed) for n in news} == {
+    stand.owner.subscribe(heard.append)
+    (fresh,) = heard
+    assert fresh.fresh
+    assert fresh.sample == stand.published[-1].sample, "the newest that the shard has heard"
+    assert {n.tablet: (n.oepoch, n.closed) for n in fresh.news} == {
         1: (1, 1),
         A: (1, 2),
         3: (1, 1),
         B: (1, 1),
         5: (1, 1),
     }
-    assert all(n.commits == () for n in news)
+    assert all(n.commits == () for n in fresh.news)
     stand.write(put_call(b"/b/x"))
-    assert [n.tablet for n in heard[0].news] == [B]
+    assert [(p.fresh, [n.tablet for n in p.news]) for p in heard[1:]] == [(False, [B])]
+
+
+def test_shard_that_has_committed_nothing_claims_to_know_no_revision() -> None:
+    """Its own watermarks say nothing of other shards; a sample does."""
+    (fresh,) = Stand().began
+    assert (fresh.sample.revision, dict(fresh.sample.last)) == (0, {})
 
 
 def test_subscriber_that_comes_while_a_batch_is_in_flight_hears_it() -> None:
-    """Nothing may fall between the answer of `subscribe` and the first publication."""
+    """Nothing may fall between the fresh publication and the next."""
     stand = Stand(late=True)
     stand.submit(put_call(b"/a/x"))
     stand.run()
     heard: list[Publication] = []
-    news = stand.owner.subscribe(heard.append)
-    assert {n.tablet: n.closed for n in news}[A] == 1
+    stand.owner.subscribe(heard.append)
+    assert {n.tablet: n.closed for n in heard[0].news}[A] == 1
     stand.sequencer.answer()
-    assert [n.closed for n in heard[0].news] == [2]
+    assert [n.closed for n in heard[1].news] == [2]
 
 
 def test_inv11_publications_close_upwards_and_carry_their_own_sample() -> None:
@@ -106,18 +117,18 @@ def test_inv21_expired_lease_takes_its_keys_with_it_and_not_a_moment_early() -> 
     stand.run()
     assert not alive(stand)
     assert stand.engine.get(b"n/a/y") is not None
-    assert stand.owner.lease_info(7) is None
+    assert asked(stand.owner.lease_info, 7) is None
     assert [event.key for event in stand.published[-1].news[0].commits[0].events] == [b"/a/x"]
 
 
 def test_lease_that_is_kept_alive_stays() -> None:
     stand = leased()
     stand.clock.ms = 9_000
-    assert stand.owner.keep_alive(7) == 10
+    assert asked(stand.owner.keep_alive, 7) == 10
     stand.clock.ms = 18_999
     stand.run()
     assert alive(stand)
-    assert stand.owner.keep_alive(8) == 0
+    assert asked(stand.owner.keep_alive, 8) == 0
 
 
 def test_inv21_lease_whose_end_is_on_its_way_is_not_kept_alive() -> None:
@@ -126,7 +137,7 @@ def test_inv21_lease_whose_end_is_on_its_way_is_not_kept_alive() -> None:
     stand = leased(late=True)
     stand.clock.ms = 11_000
     stand.run()
-    promised_s = stand.owner.keep_alive(7)
+    promised_s = asked(stand.owner.keep_alive, 7)
     stand.sequencer.answer()
     stand.run()
     assert promised_s == 0 or alive(stand)
@@ -162,9 +173,9 @@ def test_expiry_that_a_refused_alloc_undid_is_tried_again() -> None:
 def test_lease_says_its_ttl_what_remains_and_its_keys() -> None:
     stand = leased()
     stand.clock.ms = 4_500
-    assert stand.owner.lease_info(7) == (10, 6, (b"/a/x",))
-    assert stand.owner.lease_info(8) is None
-    assert stand.owner.leases() == [7]
+    assert asked(stand.owner.lease_info, 7) == (10, 6, (b"/a/x",))
+    assert asked(stand.owner.lease_info, 8) is None
+    assert listed(stand.owner) == [7]
 
 
 def test_inv21_leases_survive_a_restart_with_their_whole_ttl() -> None:
@@ -175,7 +186,7 @@ def test_inv21_leases_survive_a_restart_with_their_whole_ttl() -> None:
     stand.clock.ms = 10_000
     owner = Owner(engine, owned, stand.sequencer, ShardSeams(stand.clock, stand.fatal.append))
     assert not owner.turn()
-    assert owner.lease_info(7) == (10, 10, (b"/a/x",))
+    assert asked(owner.lease_info, 7) == (10, 10, (b"/a/x",))
     assert owner.next_deadline_ms() == 20_000
 
 
@@ -221,6 +232,18 @@ def test_compaction_is_done_in_the_turns_and_told() -> None:
     assert stand.engine.count(b"h", b"i", 100) == 3, "7 is what 8 replaced"
 
 
+def test_inv20_log_and_rows_below_a_floor_that_a_router_told_are_refused_at_once() -> None:
+    """The coordinators' own word may come later; what is removed meanwhile must not look empty."""
+    stand = Stand()
+    stand.write(*[put_call(b"/a/x") for _ in range(9)])
+    stand.owner.compact(8, None)
+    stand.run()
+    assert stand.floor < 8
+    replies: list[object] = []
+    stand.owner.read_log(LogCall((A,), EVERYTHING, 3, 10, 10), replies.append)
+    assert replies == [errors.COMPACTED]
+
+
 def test_start_goes_on_with_a_compaction_that_a_crash_cut_short() -> None:
     stand = Stand()
     stand.write(*[put_call(b"/a/x") for _ in range(9)])
@@ -246,6 +269,17 @@ def test_status_counts_what_is_owned() -> None:
     stand = leased()
     size = stand.engine.disk_bytes()
     assert stand.owner.status() == ShardStatus(size, size, 5, 1)
+
+
+def test_status_of_an_engine_that_cannot_be_asked_has_the_size_that_was_known() -> None:
+    """Figures are pushed to routers every second: a closed engine must not end the process here."""
+    engine = BreakableEngine()
+    stand = Stand(engine=engine)
+    stand.write(put_call(b"/a/x"))
+    known = stand.owner.status()
+    engine._shut = True
+    assert stand.owner.status() == known
+    assert known.disk_bytes > 0
 
 
 # -- what fails ------------------------------------------------------------------------------------
@@ -409,7 +443,7 @@ def test_expiry_whose_write_was_void_is_tried_again() -> None:
     stand.clock.ms = 21_000
     stand.run()
     assert not alive(stand)
-    assert stand.owner.leases() == []
+    assert listed(stand.owner) == []
 
 
 # -- the space that is left ------------------------------------------------------------------------

@@ -133,7 +133,7 @@ def test_read_planned_with_another_map_is_refused() -> None:
     """A sample is read with its own map only; the router fetches the map and starts again."""
     stand = Stand()
     call = ReadCall(ALL_A, 1, (), 2, 0, False)
-    assert stand.read(call).refused is errors.TIMED_OUT
+    assert stand.read(call).refused is errors.OTHER_MAP
 
 
 def test_reads_that_wait_are_bounded() -> None:

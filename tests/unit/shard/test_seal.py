@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from kubebraid.proto.etcd import kv_pb2
 from kubebraid.shard import keycodec
 from kubebraid.shard.apply import Evaluation
 from kubebraid.shard.fencing import Fence, unpack
+from kubebraid.shard.lease import LeaseRow
 from kubebraid.shard.seal import Sealed, last_index, pack_lease, seal, unpack_lease
 from kubebraid.shard.storage.engine import DELETE, PUT
 from tests.unit.shard.fakes import A, B, Stand, delete, grant_call, put, put_call, txn
@@ -172,10 +175,24 @@ def test_granted_lease_is_a_row_with_its_ttl() -> None:
     touched = fence._replace(nonce=fence.nonce + 1)
     assert done.fences == {home: touched}, "without it nobody could tell whether the batch is there"
     assert written(done) == {
-        keycodec.lease(7): pack_lease(60),
+        keycodec.lease(7): pack_lease(LeaseRow(60)),
         keycodec.fence(home): touched.pack(),
     }
-    assert unpack_lease(pack_lease(60)) == 60
+    assert unpack_lease(pack_lease(LeaseRow(60))) == LeaseRow(60)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        LeaseRow(1),
+        LeaseRow(60, ("shard-1", "shard-2")),
+        LeaseRow(60, (), visiting=True),
+        LeaseRow(60, ("shard-1",), ended=True),
+        LeaseRow(60, (), ended=True),
+    ],
+)
+def test_lease_row_says_what_it_is_here(row: LeaseRow) -> None:
+    assert unpack_lease(pack_lease(row)) == row
 
 
 def test_batch_that_changes_nothing_writes_nothing() -> None:

@@ -330,3 +330,41 @@ def test_damage_is_told_as_damage_and_everything_else_may_pass() -> None:
     assert refusal(EngineCorrupt("checksum")) is errors.CORRUPT
     for error in (GONE, FULL, EngineClosed("reopened")):
         assert refusal(error) is errors.TIMED_OUT
+
+
+# -- batches that may not be given up --------------------------------------------------------------
+
+
+class Insisting(Case):
+    """The batch is written by `insist`, on an engine with these faults."""
+
+    def insist(self, *faults: tuple[EngineError, bool] | None) -> bool:
+        batch = Batch().put(b"n/a/x", b"row")
+        for tablet, fence in self.after.items():
+            batch.put(keycodec.fence(tablet), fence.pack())
+        self.engine.write_faults.extend(faults)
+        return Settler(self.engine, self.space).insist(batch, self.before, self.after)
+
+
+@pytest.mark.parametrize("faults", [(), ((GONE, True),), ((GONE, False),), ((GONE, False),) * 2])
+def test_batch_that_others_rely_on_is_there_once(
+    faults: tuple[tuple[EngineError, bool], ...],
+) -> None:
+    case = Insisting(A, B)
+    assert not case.insist(*faults)
+    assert case.there()
+    assert case.stored() == {**case.before, **case.after}, "its own fences, not those of a void"
+
+
+def test_full_device_is_told_and_has_its_reserve_released() -> None:
+    case = Insisting(A)
+    assert case.insist((FULL, False))
+    assert case.there()
+    assert "release" in case.space.told
+
+
+def test_device_that_never_takes_it_is_an_error() -> None:
+    case = Insisting(A)
+    with pytest.raises(EngineError):
+        case.insist(*[(GONE, False)] * SETTLE_TRIES_MAX)
+    assert not case.there()

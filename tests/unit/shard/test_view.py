@@ -10,7 +10,7 @@ from kubebraid.base.revision import pending
 from kubebraid.shard import keycodec
 from kubebraid.shard.counts import KeyCounts
 from kubebraid.shard.draft import DraftRow
-from kubebraid.shard.lease import LeaseTable
+from kubebraid.shard.lease import LeaseRow, LeaseTable
 from kubebraid.shard.storage.engine import Batch
 from kubebraid.shard.storage.memory import MemoryEngine
 from kubebraid.shard.view import BatchView, attached_keys
@@ -75,7 +75,7 @@ def test_overlay_over_several_pages_of_the_engine_keeps_the_order() -> None:
 def test_lease_of_the_batch_lives_and_dies_at_once() -> None:
     made = view()
     assert not made.lease_lives(7)
-    made.granted[7] = 10
+    made.granted[7] = LeaseRow(10)
     assert made.lease_lives(7)
     made.revoked.add(7)
     assert not made.lease_lives(7)

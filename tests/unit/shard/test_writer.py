@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 import pytest
 
@@ -10,8 +11,16 @@ from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
 from kubebraid.base.keyspace import EVERYTHING, KeyRange, single
 from kubebraid.base.limits import BATCH_BYTES_MAX, BATCH_WRITES_MAX, WRITE_QUEUE_MAX
-from kubebraid.base.ports import WRITE_PUT, AllocRequest, LogCall, LogReply, WriteCall
-from kubebraid.base.tabletmap import with_new_epochs
+from kubebraid.base.ports import (
+    WRITE_PUT,
+    AllocReply,
+    AllocRequest,
+    LogCall,
+    LogReply,
+    Sample,
+    WriteCall,
+)
+from kubebraid.base.tabletmap import layout, with_new_epochs
 from kubebraid.coordinator.sequencer import Sequencer
 from kubebraid.proto.etcd import rpc_pb2
 from kubebraid.shard import keycodec
@@ -19,12 +28,14 @@ from kubebraid.shard.fencing import Fence, FenceDamaged
 from kubebraid.shard.ownership import adopt
 from kubebraid.shard.storage.engine import Batch, EngineCorrupt, EngineError, EngineFull
 from tests.unit.shard.fakes import (
+    PREFIXES,
     SHARD,
     A,
     B,
     BreakableEngine,
     Sink,
     Stand,
+    asked,
     delete_call,
     grant_call,
     put_call,
@@ -197,7 +208,7 @@ def test_lease_that_is_revoked_and_granted_anew_takes_two_batches() -> None:
     replies = stand.write(revoke_call(7), grant_call(7, 30), put_call(b"/a/y", lease=7))
     assert [reply.error for reply in replies] == [None, None, None]
     assert [reply.revision for reply in replies] == [3, 3, 4]
-    assert stand.owner.lease_info(7) == (30, 30, (b"/a/y",))
+    assert asked(stand.owner.lease_info, 7) == (30, 30, (b"/a/y",))
 
 
 def test_batch_is_bounded_in_writes() -> None:
@@ -238,7 +249,7 @@ def test_write_planned_with_another_map_is_refused_at_once() -> None:
     stand = Stand(late=True)
     payload = rpc_pb2.PutRequest(key=b"/a/x").SerializeToString()
     stand.submit(WriteCall(WRITE_PUT, payload, (A,), 2, "stale"))
-    assert [reply.error for reply in stand.replies] == [errors.TIMED_OUT]
+    assert [reply.error for reply in stand.replies] == [errors.OTHER_MAP]
     stand.run()
     assert stand.sequencer.asked == []
 
@@ -250,7 +261,7 @@ def test_refused_alloc_leaves_no_trace() -> None:
     stand.submit(put_call(b"/a/x"), grant_call(7, 60))
     stand.run()
     stand.sequencer.refuse()
-    assert [reply.error for reply in stand.replies] == [errors.TIMED_OUT] * 2
+    assert [reply.error for reply in stand.replies] == [errors.OTHER_MAP] * 2
     assert stand.published == []
     assert stand.engine.scan(b"", b"\xff", 1_000) == before
     assert 7 not in stand.owned.leases
@@ -278,7 +289,7 @@ def test_inv15_deposed_owner_grants_no_lease() -> None:
     last = dict.fromkeys(stand.owned.closed, 1)
     stand.sequencer.inner = Sequencer(1, with_new_epochs(stand.tablets), last)
     replies = stand.write(grant_call(7, 60))
-    assert [reply.error for reply in replies] == [errors.TIMED_OUT]
+    assert [reply.error for reply in replies] == [errors.OTHER_MAP]
     assert stand.engine.get(keycodec.lease(7)) is None
 
 
@@ -485,7 +496,7 @@ def test_void_revoke_keeps_the_lease_and_its_keys() -> None:
     stand.write(put_call(b"/a/leased", lease=7))
     (reply,) = stand.write(revoke_call(7))
     assert reply.error is errors.TIMED_OUT
-    assert stand.owner.lease_info(7) == (60, 60, (b"/a/leased",))
+    assert asked(stand.owner.lease_info, 7) == (60, 60, (b"/a/leased",))
     (reply,) = stand.write(revoke_call(7))
     assert reply.error is None
     assert live_keys(stand) == [b"/a/x"]
@@ -666,3 +677,125 @@ def test_reply_is_given_after_the_engine_and_before_or_with_the_publication() ->
     stand.run()
     stand.sequencer.answer()
     assert seen == [(2, True)]
+
+
+# -- reigns ----------------------------------------------------------------------------------------
+
+
+class Reigns:
+    """Sequencers that follow each other; every answer waits until the test gives it."""
+
+    def __init__(self, inner: Sequencer) -> None:
+        self.inner = inner
+        self.asked: list[tuple[AllocRequest, Callable[[AllocReply], None]]] = []
+
+    def alloc(self, request: AllocRequest, done: Callable[[AllocReply], None]) -> None:
+        self.asked.append((request, done))
+
+    def read_revision(self, done: Callable[[Sample], None]) -> None:
+        self.inner.read_revision(done)
+
+    def take_over(self, begin: int) -> None:
+        tablets = layout(PREFIXES)
+        last = {tablet.id: begin for tablet in tablets.tablets}
+        self.inner = Sequencer(self.inner.cepoch + 1, tablets, last)
+
+    def answer(self, at: int = -1, inner: Sequencer | None = None) -> None:
+        request, done = self.asked.pop(at)
+        (inner or self.inner).alloc(request, done)
+
+
+def reigned() -> tuple[Stand, Reigns]:
+    """A put is in flight when another sequencer takes over."""
+    stand = Stand()
+    reigns = Reigns(stand.sequencer.inner)
+    stand.owner._writer._sequencer = reigns
+    stand.submit(put_call(b"/a/x"))
+    stand.run()
+    return stand, reigns
+
+
+def test_m01_batch_in_flight_asks_again_and_its_request_registers_every_tablet() -> None:
+    stand, reigns = reigned()
+    reigns.take_over(10_001)
+    stand.owner.begin_reign(2)
+    first, again = (request for request, _ in reigns.asked)
+    assert again.request_number > first.request_number
+    assert (again.cepoch, again.writes) == (2, 1)
+    assert again.ends == ((1, 1, -1), (A, 1, 0), (3, 1, -1), (B, 1, -1), (5, 1, -1))
+    reigns.answer()
+    assert stand.revisions() == {b"/a/x": 10_002}
+    assert stand.owned.closed == {1: 10_001, A: 10_002, 3: 10_001, B: 10_001, 5: 10_001}
+    (publication,) = stand.published
+    told = {news.tablet: (len(news.commits), news.closed) for news in publication.news}
+    assert told[1] == (0, 10_001)
+    assert told[A] == (1, 10_002)
+    assert len(told) == 5, "what a registration closes is told to routers"
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_m01_answer_of_the_reign_before_is_never_used(first: bool) -> None:
+    """Its revision lies below B, where routers have closed the tablet already."""
+    stand, reigns = reigned()
+    old = reigns.inner
+    reigns.take_over(10_001)
+    stand.owner.begin_reign(2)
+    if not first:
+        reigns.answer()
+    reigns.answer(0, old)
+    if first:
+        assert stand.replies == []
+        reigns.answer()
+    assert stand.revisions() == {b"/a/x": 10_002}
+    assert stand.engine.get(keycodec.fence(A)) == stand.owned.fences[A].pack()
+
+
+def test_m01_new_reign_may_be_learnt_from_the_answer_itself() -> None:
+    """The request came to the next sequencer, which refuses what was asked of another reign."""
+    stand, reigns = reigned()
+    reigns.take_over(10_001)
+    reigns.answer()
+    assert stand.replies == []
+    ((again, _),) = reigns.asked
+    assert (again.cepoch, len(again.ends)) == (2, 5)
+    reigns.answer()
+    assert stand.revisions() == {b"/a/x": 10_002}
+
+
+def test_m01_idle_shard_registers_by_itself() -> None:
+    """Else no read could be answered from it: closed[t] < B for good."""
+    stand, reigns = reigned()
+    reigns.answer()
+    reigns.take_over(10_001)
+    stand.owner.begin_reign(2)
+    stand.run()
+    ((request, _),) = reigns.asked
+    assert (request.writes, [index for _, _, index in request.ends]) == (0, [-1] * 5)
+    reigns.answer()
+    assert set(stand.owned.closed.values()) == {10_001}
+    assert stand.published[-1].sample.cepoch == 2
+    stand.run()
+    assert reigns.asked == [], "once a reign"
+
+
+def test_m01_second_takeover_meets_the_same_batch() -> None:
+    stand, reigns = reigned()
+    for begin in (10_001, 20_001):
+        reigns.take_over(begin)
+        stand.owner.begin_reign(reigns.inner.cepoch)
+    while reigns.asked:
+        reigns.answer(0)
+    assert stand.revisions() == {b"/a/x": 20_002}
+    assert [reply.error for reply in stand.replies] == [None]
+
+
+def test_call_that_nobody_here_can_decide_leaves_the_queue_and_the_others_go_on() -> None:
+    """Its lease lives on another shard; who answers it is not the writer's business."""
+    stand = Stand()
+    stand.owned.leases.ours = lambda lease: lease != 7
+    asides: list[tuple[int, object]] = []
+    stand.owner._writer.aside = lambda lease, call, _done: asides.append((lease, call.tag))
+    stand.write(put_call(b"/a/1"), put_call(b"/a/2", lease=7), put_call(b"/a/3"))
+    assert stand.revisions() == {b"/a/1": 2, b"/a/3": 3}
+    assert asides == [(7, b"/a/2")]
+    assert stand.owner._writer._queued_bytes == 0

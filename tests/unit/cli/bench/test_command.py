@@ -32,7 +32,8 @@ RESULTS = Results(
 @pytest.mark.parametrize(
     ("argv", "code", "words"),
     [
-        (["--profile=cluster"], EXIT_REFUSED, "--profile=one-process"),
+        (["--shards=2"], EXIT_USAGE, "--profile=cluster"),
+        (["--profile=cluster", "--shards=0"], EXIT_USAGE, "--shards"),
         (["put/46"], EXIT_USAGE, "did you mean"),
         (["--rounds=0"], EXIT_USAGE, "--rounds"),
         (["--scale=0"], EXIT_USAGE, "--scale"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kubebraid.cli.bench.figures import CPU, P50, P99, RSS_GROWTH, THROUGHPUT
-from kubebraid.cli.bench.goals import GOALS, SPACE_FACTOR, Goal, Of, goal
+from kubebraid.cli.bench.goals import CLUSTER, GOALS, SPACE_FACTOR, Goal, Of, goal
 from kubebraid.cli.bench.scenarios import known
 
 
@@ -44,6 +44,6 @@ def test_goal_is_missed_by_a_factor() -> None:
 
 
 def test_each_goal_is_for_a_scenario_that_exists() -> None:
-    names = [scenario.name for scenario in known()]
+    names = [f"{profile}{one.name}" for one in known() for profile in ("", CLUSTER)]
     for one in GOALS:
         assert any(goal(name, one.figure) is one for name in names), one

@@ -1,0 +1,1 @@
+"""`kubebraid ctl status | shard | tablet | coordinator`: what operators ask a running store."""

@@ -1,0 +1,71 @@
+"""`kubebraid shard`: from its configuration to its process, on its engine.
+
+What it is: the order of a start and of an end. What it is not: what the flags mean
+(`role_config.py`), how a process runs (`role.py`), or the rules of its parts.
+
+Invariants: a used address is refused before the data directory is touched; the engine is closed
+before the directory's lock is given back.
+
+Worked example: a shard that was killed starts on the same directory, says START_SHARD with a new
+incarnation, and serves once the map names that one.
+
+Tested in tests/unit/cli/test_roles.py, tests/e2e/test_dev_cluster.py.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from kubebraid.base.seams import SystemClock
+from kubebraid.shard.main import ShardProcess
+from kubebraid.shard.role import ShardOptions
+from kubebraid.shard.storage.datadir import DataDir, Extent
+from kubebraid.shard.storage.engine import Engine
+from kubebraid.shard.storage.memory import MemoryEngine
+from kubebraid.shard.storage.space import ENDLESS, DeviceSpace, Space
+from kubebraid.shard.witness import epoch, witness
+
+from .listening import check_link_address
+from .role import Fatal, run
+from .role_config import ShardConfig, load_secret
+
+
+def start(config: ShardConfig) -> int:
+    """The exit code. Raises DataDirError, EngineError, FenceDamaged, KubeBraidError, AddressInUse,
+    OSError where it cannot start."""
+    secret = load_secret(config.member)
+    check_link_address(config.listen, secret)
+    if config.engine == "memory":
+        # Another number each time, so that nobody takes what was lost for what was kept.
+        return _serve(config, secret, MemoryEngine(), f"memory-{secrets.token_hex(8)}")
+    directory = DataDir.open(config.data_dir)
+    try:
+        engine = directory.open_engine()
+        held = Extent()
+        try:
+            directory.begin(Extent(witness(engine), epoch(engine)))
+            space = DeviceSpace(directory.path)
+            code = _serve(config, secret, engine, directory.uuid, space)
+            held = Extent(witness(engine), epoch(engine))
+        finally:
+            engine.close()
+        directory.stopped(held)
+        return code
+    finally:
+        directory.close()
+
+
+def _serve(
+    config: ShardConfig, secret: bytes | None, engine: Engine, store: str, space: Space = ENDLESS
+) -> int:
+    fatal = Fatal()
+    options = ShardOptions(
+        name=config.member.name,
+        listen=config.listen,
+        advertise=config.advertise,
+        store=store,
+        coordinators=config.member.coordinators,
+        incarnation=secrets.randbits(63),
+    )
+    cluster = (config.member.cluster, secret)
+    return run(ShardProcess(options, cluster, engine, SystemClock(), space, fatal), fatal)

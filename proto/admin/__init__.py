@@ -1,0 +1,1 @@
+"""The operators' API: a `.proto` file and what protoc makes of it."""

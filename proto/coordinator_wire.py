@@ -1,0 +1,414 @@
+"""SequencerPort and CoordinatorPort on a wire: messages between a coordinator and its clients.
+
+What it is: the kinds of messages and their codec, pure. What it is not: who waits for which answer
+(`coordinator_client.py`) or who answers (coordinator/service.py).
+
+Invariants:
+- M11: a sample travels as the changes behind what the asker said it knows, or whole where its reign
+  or map differs; a tablet that a partial one lacks has the last that the asker knew;
+- what is decoded is what was encoded;
+- bytes that are no message of ours raise Malformed, whatever they are.
+
+Worked example: the asker knows (cepoch 3, map 7, R 40); R is 42 and only tablet 2 was written
+since: the answer has tablets=[2], last=[42].
+
+Tested in tests/unit/proto/test_coordinator_wire.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import IntEnum
+from functools import wraps
+from typing import NamedTuple, TypeVar
+
+from google.protobuf.message import DecodeError
+
+from kubebraid.base.errors import Code, RequestRefused
+from kubebraid.base.keyspace import KeyRange
+from kubebraid.base.ports import (
+    Alarm,
+    AllocReply,
+    AllocRequest,
+    ClusterView,
+    Sample,
+    ShardPlace,
+    ShardStart,
+)
+from kubebraid.base.revision import Epoch, Revision, TabletId
+from kubebraid.base.tabletmap import Tablet, TabletMap
+
+from .internal import coordinator_pb2 as pb
+from .owner_wire import Malformed
+
+T = TypeVar("T")
+
+
+class CoordinatorKind(IntEnum):
+    """Kinds of messages on a link to a coordinator: 128 to 191."""
+
+    ALLOC = 128
+    ALLOC_ANSWER = 129
+    READ_REVISION = 130
+    REVISION_ANSWER = 131
+    START_SHARD = 132
+    SHARD_REFUSED = 133
+    CHANGE = 134
+    CHANGE_ANSWER = 135
+    STATE = 136
+    STATUS = 137
+    STATUS_ANSWER = 138
+
+
+class Known(NamedTuple):
+    """What an asker knows already."""
+
+    cepoch: Epoch = 0
+    map_version: int = 0
+    revision: Revision = 0
+
+
+class Change(NamedTuple):
+    """Raise the compaction floor, or raise or disarm an alarm."""
+
+    number: int
+    floor: Revision | None
+    alarm: Alarm = Alarm(0, 0)
+    raised: bool = False
+
+
+class Changed(NamedTuple):
+    """`was_raised`: of an alarm."""
+
+    number: int
+    was_raised: bool
+    refused: RequestRefused | None
+
+
+class MemberStatus(NamedTuple):
+    """What one coordinator says of itself, for operators.
+
+    `waiting`: it has no log and waits for a refill; `leader`: of Raft, empty if unknown there;
+    `applied`: an index in the log; `holder`: of the sequencer's lease; `sample`: of the sequencer,
+    where it may hand out revisions."""
+
+    waiting: bool
+    leader: str
+    term: int
+    applied: int
+    cepoch: Epoch
+    holder: str
+    renewals: int
+    window: Revision
+    sample: Sample | None
+
+
+def _checked(decode: Callable[[bytes], T]) -> Callable[[bytes], T]:
+    """For every decoder: what protobuf takes may still be no value of ours (columns of different
+    lengths, a map with a gap, a code that nobody knows)."""
+
+    @wraps(decode)
+    def checked(body: bytes) -> T:
+        try:
+            return decode(body)
+        except (DecodeError, ValueError, AssertionError) as error:
+            raise Malformed(str(error)) from None
+
+    return checked
+
+
+# -- samples -----------------------------------------------------------------------------------
+
+
+def sample_news(sample: Sample, known: Known) -> pb.SampleNews:
+    """The sample, as little of it as the asker needs."""
+    full = (sample.cepoch, sample.map_version) != (known.cepoch, known.map_version)
+    since = -1 if full else known.revision
+    news = pb.SampleNews(
+        cepoch=sample.cepoch,
+        map_version=sample.map_version,
+        revision=sample.revision,
+        floor=sample.floor,
+        full=full,
+    )
+    changed = [(tablet, last) for tablet, last in sample.last.items() if last > since]
+    news.tablets.extend([tablet for tablet, _ in changed])
+    news.last.extend([last for _, last in changed])
+    return news
+
+
+def sample_of(news: pb.SampleNews, last: Mapping[TabletId, Revision]) -> Sample:
+    """The whole sample; `last`: what the asker knew when it asked, or later."""
+    told = dict(zip(news.tablets, news.last, strict=True))
+    if not news.full:
+        told = {tablet: max(told.get(tablet, 0), known) for tablet, known in last.items()} | {
+            tablet: mine for tablet, mine in told.items() if tablet not in last
+        }
+    return Sample(news.cepoch, news.map_version, news.revision, told, news.floor)
+
+
+def _known(known: Known) -> pb.Known:
+    return pb.Known(cepoch=known.cepoch, map_version=known.map_version, revision=known.revision)
+
+
+def _known_of(known: pb.Known) -> Known:
+    return Known(known.cepoch, known.map_version, known.revision)
+
+
+# -- the sequencer -----------------------------------------------------------------------------
+
+
+def encode_alloc(request: AllocRequest, known: Known) -> bytes:
+    message = pb.Alloc(
+        known=_known(known),
+        cepoch=request.cepoch,
+        owner=request.owner,
+        incarnation=request.incarnation,
+        request_number=request.request_number,
+        writes=request.writes,
+    )
+    message.tablets.extend([tablet for tablet, _, _ in request.ends])
+    message.oepochs.extend([oepoch for _, oepoch, _ in request.ends])
+    message.indexes.extend([index for _, _, index in request.ends])
+    message.lane_owners.extend([owner for owner, _, _ in request.lanes])
+    message.lane_incarnations.extend([incarnation for _, incarnation, _ in request.lanes])
+    message.lane_numbers.extend([number for _, _, number in request.lanes])
+    return message.SerializeToString()
+
+
+@_checked
+def decode_alloc(body: bytes) -> tuple[AllocRequest, Known]:
+    message = pb.Alloc.FromString(body)
+    ends = tuple(zip(message.tablets, message.oepochs, message.indexes, strict=True))
+    if (
+        max(message.indexes, default=-1) != message.writes - 1
+        or min(message.indexes, default=0) < -1
+    ):
+        raise ValueError("each revision belongs to a tablet")
+    columns = (message.lane_owners, message.lane_incarnations, message.lane_numbers)
+    request = AllocRequest(
+        message.cepoch,
+        message.owner,
+        message.request_number,
+        message.writes,
+        ends,
+        message.incarnation,
+        tuple(zip(*columns, strict=True)),
+    )
+    return request, _known_of(message.known)
+
+
+def encode_alloc_answer(request: AllocRequest, reply: AllocReply, known: Known) -> bytes:
+    return pb.AllocAnswer(
+        incarnation=request.incarnation,
+        request_number=request.request_number,
+        first=reply.first,
+        refused=reply.refused,
+        sample=sample_news(reply.sample, known),
+    ).SerializeToString()
+
+
+@_checked
+def decode_alloc_answer(body: bytes) -> pb.AllocAnswer:
+    """As it came: the sample needs what the asker knew. Raises Malformed."""
+    answer = pb.AllocAnswer.FromString(body)
+    _check_news(answer.sample)
+    return answer
+
+
+def encode_read_revision(number: int, known: Known) -> bytes:
+    return pb.ReadRevision(number=number, known=_known(known)).SerializeToString()
+
+
+@_checked
+def decode_read_revision(body: bytes) -> tuple[int, Known]:
+    message = pb.ReadRevision.FromString(body)
+    return message.number, _known_of(message.known)
+
+
+def encode_revision_answer(number: int, sample: Sample, known: Known) -> bytes:
+    return pb.RevisionAnswer(number=number, sample=sample_news(sample, known)).SerializeToString()
+
+
+@_checked
+def decode_revision_answer(body: bytes) -> pb.RevisionAnswer:
+    """As it came: the sample needs what the asker knew. Raises Malformed."""
+    answer = pb.RevisionAnswer.FromString(body)
+    _check_news(answer.sample)
+    return answer
+
+
+def _check_news(news: pb.SampleNews) -> None:
+    assert len(news.tablets) == len(news.last), "each tablet states its last"
+
+
+# -- shards and changes ------------------------------------------------------------------------
+
+
+def encode_start(start: ShardStart) -> bytes:
+    return pb.ShardStart(**start._asdict()).SerializeToString()
+
+
+@_checked
+def decode_start(body: bytes) -> ShardStart:
+    start = pb.ShardStart.FromString(body)
+    return ShardStart(start.shard, start.store, start.incarnation, start.address)
+
+
+def encode_shard_refused(incarnation: int, why: str) -> bytes:
+    return pb.ShardRefused(incarnation=incarnation, why=why).SerializeToString()
+
+
+@_checked
+def decode_shard_refused(body: bytes) -> tuple[int, str]:
+    message = pb.ShardRefused.FromString(body)
+    return message.incarnation, message.why
+
+
+def encode_change(change: Change) -> bytes:
+    return pb.Change(
+        number=change.number,
+        floor=change.floor,
+        member=change.alarm.member,
+        alarm=change.alarm.kind,
+        raised=change.raised,
+    ).SerializeToString()
+
+
+@_checked
+def decode_change(body: bytes) -> Change:
+    message = pb.Change.FromString(body)
+    floor = message.floor if message.HasField("floor") else None
+    return Change(message.number, floor, Alarm(message.member, message.alarm), message.raised)
+
+
+def encode_changed(changed: Changed) -> bytes:
+    refused = changed.refused
+    return pb.ChangeAnswer(
+        number=changed.number,
+        changed=changed.was_raised,
+        code=0 if refused is None else int(refused.code),
+        text="" if refused is None else refused.message,
+    ).SerializeToString()
+
+
+@_checked
+def decode_changed(body: bytes) -> Changed:
+    message = pb.ChangeAnswer.FromString(body)
+    refused = RequestRefused(Code(message.code), message.text) if message.code else None
+    return Changed(message.number, message.changed, refused)
+
+
+# -- the status --------------------------------------------------------------------------------
+
+
+def encode_status_ask(number: int) -> bytes:
+    return pb.StatusAsk(number=number).SerializeToString()
+
+
+@_checked
+def decode_status_ask(body: bytes) -> int:
+    return pb.StatusAsk.FromString(body).number
+
+
+def encode_status(number: int, status: MemberStatus) -> bytes:
+    told = status._asdict()
+    sample = told.pop("sample")
+    news = None if sample is None else sample_news(sample, Known())
+    return pb.StatusAnswer(number=number, sample=news, **told).SerializeToString()
+
+
+@_checked
+def decode_status(body: bytes) -> tuple[int, MemberStatus]:
+    answer = pb.StatusAnswer.FromString(body)
+    sample = sample_of(answer.sample, {}) if answer.HasField("sample") else None
+    return answer.number, MemberStatus(
+        answer.waiting,
+        answer.leader,
+        answer.term,
+        answer.applied,
+        answer.cepoch,
+        answer.holder,
+        answer.renewals,
+        answer.window,
+        sample,
+    )
+
+
+# -- the state ---------------------------------------------------------------------------------
+
+
+def encode_state(view: ClusterView) -> bytes:
+    tablets = view.tablets.tablets
+    state = pb.ClusterState(
+        applied=view.applied,
+        cluster=view.cluster,
+        cepoch=view.cepoch,
+        serves=view.serves,
+        sequencer=view.sequencer,
+        floor=view.floor,
+        tablets=pb.Tablets(
+            version=view.tablets.version,
+            ids=[t.id for t in tablets],
+            names=[t.name for t in tablets],
+            starts=[t.span.start for t in tablets],
+            ends=[t.span.end or b"" for t in tablets],
+            ended=[t.span.end is not None for t in tablets],
+            shards=[t.shard for t in tablets],
+            oepochs=[t.oepoch for t in tablets],
+            buckets=[t.bucket for t in tablets],
+            of_buckets=[t.buckets for t in tablets],
+            begins=[t.begin for t in tablets],
+        ),
+    )
+    alarms = sorted(view.alarms)
+    state.alarm_members.extend([alarm.member for alarm in alarms])
+    state.alarm_kinds.extend([alarm.kind for alarm in alarms])
+    state.shard_names.extend([shard.name for shard in view.shards])
+    state.shard_stores.extend([shard.store for shard in view.shards])
+    state.shard_incarnations.extend([shard.incarnation for shard in view.shards])
+    state.shard_addresses.extend([shard.address for shard in view.shards])
+    state.shard_since.extend([shard.since for shard in view.shards])
+    return state.SerializeToString()
+
+
+@_checked
+def decode_state(body: bytes) -> ClusterView:
+    state = pb.ClusterState.FromString(body)
+    alarms = zip(state.alarm_members, state.alarm_kinds, strict=True)
+    shards = zip(
+        state.shard_names,
+        state.shard_stores,
+        state.shard_incarnations,
+        state.shard_addresses,
+        state.shard_since,
+        strict=True,
+    )
+    return ClusterView(
+        state.applied,
+        state.cluster,
+        state.cepoch,
+        state.serves,
+        state.sequencer,
+        _tablets(state.tablets),
+        state.floor,
+        frozenset(Alarm(member, kind) for member, kind in alarms),
+        tuple(ShardPlace(*shard) for shard in shards),
+    )
+
+
+def _tablets(message: pb.Tablets) -> TabletMap:
+    ends = [end if ended else None for end, ended in zip(message.ends, message.ended, strict=True)]
+    spans = [KeyRange(*bounds) for bounds in zip(message.starts, ends, strict=True)]
+    columns = zip(
+        message.ids,
+        message.names,
+        spans,
+        message.shards,
+        message.oepochs,
+        message.buckets,
+        message.of_buckets,
+        message.begins,
+        strict=True,
+    )
+    return TabletMap(message.version, tuple(Tablet(*column) for column in columns))

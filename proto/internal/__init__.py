@@ -1,0 +1,1 @@
+"""Our own messages between processes: `.proto` files and what protoc makes of them."""

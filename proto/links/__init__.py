@@ -1,0 +1,1 @@
+"""Authenticated messages between our processes, over TCP: see README.md in this folder."""

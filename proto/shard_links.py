@@ -1,0 +1,79 @@
+"""A link to each shard, wherever it is now: for routers, and for shards among themselves.
+
+What it is: one OwnerClient a shard, and the dialer that follows its address from state to state.
+What it is not: who listens, or what is asked.
+
+Invariants: a client stays the same over all lives of its shard; only a link of the process that the
+newest state names is used.
+
+Worked example: shard-0 comes back at another port: the state names it, the old dialer ends, a new
+one dials, and the client, whose calls were refused meanwhile, is opened again.
+
+Tested in tests/unit/proto/test_shard_links.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from kubebraid.base.links import Closable, Link, Mesh
+from kubebraid.base.ports import ClusterView, ShardPlace
+
+from .owner_client import OwnerClient
+
+
+class _Shard:
+    """LinkUser of one shard."""
+
+    def __init__(self, on_open: Callable[[], None]) -> None:
+        self.client = OwnerClient()
+        self.place: ShardPlace | None = None
+        self.dialer: Closable | None = None
+        self._on_open = on_open
+
+    def opened(self, link: Link) -> None:
+        place = self.place
+        if place is None or link.peer != ("shard", place.name, place.incarnation):
+            link.close()  # whoever it is, the state does not name it
+            return
+        self.client.opened(link)
+        self._on_open()
+
+    def received(self, link: Link, kind: int, body: bytes) -> None:
+        self.client.received(link, kind, body)
+
+    def closed(self, link: Link) -> None:
+        self.client.closed(link)
+
+
+class ShardLinks:
+    """All of one process. `clients`: by the shard's name."""
+
+    def __init__(self, mesh: Mesh, on_open: Callable[[], None]) -> None:
+        """`on_open`: some shard can be reached again."""
+        self.clients: dict[str, OwnerClient] = {}
+        self._mesh = mesh
+        self._on_open = on_open
+        self._shards: dict[str, _Shard] = {}
+
+    def follow(self, names: Iterable[str], view: ClusterView) -> None:
+        """Know these shards; reach those that the state says where to find."""
+        for name in sorted(names):
+            shard = self._shards.get(name)
+            if shard is None:
+                shard = self._shards[name] = _Shard(self._on_open)
+                self.clients[name] = shard.client
+            place = view.shard(name)
+            if place is None or place == shard.place:
+                continue
+            if shard.dialer is not None:
+                shard.dialer.close()
+            shard.place = place
+            shard.dialer = self._mesh.dial(place.address, shard)
+
+    def turn(self) -> bool:
+        """Send what was asked in this turn."""
+        more = False
+        for client in self.clients.values():
+            more |= client.turn()
+        return more

@@ -1,0 +1,104 @@
+"""The leases of a shard as others ask for them, and the end of those that expire.
+
+What it is: the lease part of OwnerPort and PeerPort, over the table and the guests. What it is not:
+the table (`lease.py`), what shards tell each other (`guests.py`), or the writes (`apply.py`).
+
+Invariant: inv21: an expired lease is revoked through the same write path as by a client; a revoke
+that is refused is tried again.
+
+Worked example: lease 7 expires: its revoke is queued; the queue is full, so it is kept for another
+LEASE_RETRY_MS.
+
+Tested in tests/unit/shard/test_owner.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from kubebraid.base.errors import RequestRefused
+from kubebraid.base.limits import LEASE_EXPIRIES_PER_TURN, LEASE_RETRY_MS
+from kubebraid.base.ports import (
+    WRITE_LEASE_REVOKE,
+    LeaseInfo,
+    PeerPort,
+    WriteCall,
+    WriteReply,
+)
+from kubebraid.base.revision import LeaseId
+from kubebraid.base.seams import Clock
+from kubebraid.proto import requests
+
+from .guests import Guests, Submit
+from .ownership import Ownership
+from .settle import refusal
+from .storage.engine import Engine, EngineError
+from .view import attached_keys
+
+
+class LeaseDesk:
+    """What an Owner is for leases."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        owned: Ownership,
+        submit: Submit,
+        clock: Clock,
+        peers: Mapping[str, PeerPort],
+    ) -> None:
+        """Loads what the engine holds."""
+        self._engine = engine
+        self._owned = owned
+        self._submit = submit
+        self._clock = clock
+        self._guests = Guests(owned, submit, clock, peers)
+        owned.load_leases(engine, clock.now_ms())
+
+    def lease_info(
+        self, lease: LeaseId, done: Callable[[LeaseInfo | RequestRefused | None], None]
+    ) -> None:
+        table = self._owned.leases
+        if lease not in table:
+            done(None)
+            return
+        try:
+            keys = tuple(attached_keys(self._engine, lease))
+        except EngineError as error:
+            done(refusal(error))
+            return
+        remaining_s = table.remaining_s(lease, self._clock.now_ms())
+        self._guests.info(lease, LeaseInfo(table.ttl_s(lease), remaining_s, keys), done)
+
+    def leases(self, done: Callable[[Sequence[LeaseId] | RequestRefused], None]) -> None:
+        done(self._owned.leases.ids())
+
+    def keep_alive(self, lease: LeaseId, done: Callable[[int | RequestRefused], None]) -> None:
+        done(self._owned.leases.renew(lease, self._clock.now_ms()))
+
+    def lease_join(
+        self, lease: LeaseId, guest: str, done: Callable[[int | RequestRefused], None]
+    ) -> None:
+        self._guests.lease_join(lease, guest, done)
+
+    def lease_leave(self, lease: LeaseId, done: Callable[[RequestRefused | None], None]) -> None:
+        self._guests.lease_leave(lease, done)
+
+    def expire(self, now_ms: int) -> None:
+        """Revoke what has expired; ask guests again that did not answer."""
+        self._guests.turn(now_ms)
+        expired = self._owned.leases.take_expired(now_ms, LEASE_EXPIRIES_PER_TURN)
+        calls = [self._revoke(lease) for lease in expired]
+        if calls:
+            self._submit(calls, self._expired)
+
+    def _revoke(self, lease: LeaseId) -> WriteCall:
+        payload = requests.encode_lease_revoke(lease)
+        return WriteCall(WRITE_LEASE_REVOKE, payload, (), self._owned.map_version, lease)
+
+    def _expired(self, reply: WriteReply) -> None:
+        """Refused for a full queue: try again later. Gone already: nothing to do."""
+        lease = reply.tag
+        assert isinstance(lease, int)
+        if reply.error is not None:
+            self._owned.leases.keep(lease, self._clock.now_ms() + LEASE_RETRY_MS)

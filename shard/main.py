@@ -1,0 +1,62 @@
+"""A shard's process: its role, its loop, its links.
+
+What it is: wiring. What it is not: the role's life (`role.py`), or flags and signals (cli/).
+
+Tested in tests/e2e/test_dev_cluster.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kubebraid.base.links import Peer
+from kubebraid.base.loop import WaitingLoop
+from kubebraid.base.seams import Clock
+from kubebraid.proto.links.handshake import Identity
+from kubebraid.proto.links.mesh import SocketMesh
+from kubebraid.proto.links.network import Network
+from kubebraid.proto.links.poller import Poller
+
+from .role import ROLE, ShardOptions, ShardRole
+from .seams import ShardSeams
+from .storage.engine import Engine
+from .storage.space import Space
+
+
+class ShardProcess:
+    """Implements RoleProcess of cli/role.py. `loop` is run by its caller."""
+
+    def __init__(
+        self,
+        options: ShardOptions,
+        cluster: tuple[str, bytes | None],
+        engine: Engine,
+        clock: Clock,
+        space: Space,
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        """`cluster`: its name and its secret."""
+        name, secret = cluster
+        self._tell = on_fatal
+        self._poller = Poller(clock)
+        self.loop = WaitingLoop(clock, self._poller, self._fail)
+        self.network = Network(self._poller, self.loop.post)
+        me = Identity(Peer(ROLE, options.name, options.incarnation), name)
+        seams = ShardSeams(clock, self._fail, space=space)
+        mesh = SocketMesh(self.network, me, secret)
+        self.role = ShardRole(options, engine, mesh, seams, self._fail)
+        self.loop.attach([self.role, self.network])
+
+    def _fail(self, error: BaseException) -> None:
+        """Not one answer more."""
+        self.loop.halt()
+        self._tell(error)
+
+    def drain(self, done: Callable[[], None]) -> None:
+        """On the loop's thread: what was accepted is answered within the turns until then."""
+        done()
+
+    def close(self) -> None:
+        """After the loop has ended."""
+        self.network.close()
+        self._poller.close()

@@ -1,0 +1,51 @@
+"""Each deliberate breach is found, by a checker that is meant to find it.
+
+What it is: the proof that the simulator's judges see. What it is not: a search for defects: the
+same seeds pass without the breach (`test_without_a_breach_they_pass`).
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import pytest
+
+from .breaches import BREACHES, SEEDS_MAX, Breach
+from .runner import Outcome, run_seed
+
+STEPS = 600
+JUDGED = (
+    *(f"inv{number:02}" for number in (*range(1, 12), 13, 14, 15, 16, 20, 22)),
+    *("m01", "m08", "m10", "m12"),
+)
+
+
+def caught(breach: Breach) -> Outcome | None:
+    """The first seed that the breach breaks."""
+    for seed in range(breach.first, breach.first + SEEDS_MAX):
+        with ExitStack() as stack:
+            for patch in breach.patches():
+                stack.enter_context(patch)
+            outcome = run_seed(seed, STEPS, plan=breach.plan(seed))
+        if outcome.broken is not None:
+            return outcome
+    return None
+
+
+@pytest.mark.parametrize("breach", BREACHES, ids=lambda breach: breach.name)
+def test_a_breach_is_caught(breach: Breach) -> None:
+    outcome = caught(breach)
+    assert outcome is not None, f"{breach.name} was not noticed in {SEEDS_MAX} seeds"
+    assert outcome.broken in breach.caught, outcome.text
+
+
+@pytest.mark.parametrize("breach", BREACHES[::4], ids=lambda breach: breach.name)
+def test_without_a_breach_they_pass(breach: Breach) -> None:
+    for seed in (1, 2):
+        outcome = run_seed(seed, STEPS, plan=breach.plan(seed))
+        assert outcome.broken is None, outcome.text
+
+
+def test_each_invariant_has_a_breach() -> None:
+    assert {breach.breaks for breach in BREACHES} == set(JUDGED)
+    assert len({breach.name for breach in BREACHES}) == len(BREACHES)

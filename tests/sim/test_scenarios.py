@@ -1,0 +1,114 @@
+"""Stories of a cluster: one event, and what must follow from it, by the names of the rules.
+
+What it is: invariants and rules of the design that a seed only meets by chance. What it is not: a
+search; `test_sim.py` is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from kubebraid.proto.etcd import rpc_pb2
+
+from .scenario import SECOND, Calm, begun
+
+A, B = b"/b/1", b"/c/1"
+
+
+@pytest.fixture
+def calm() -> Iterator[Calm]:
+    made = begun()
+    yield made
+    made.close()
+
+
+def apart(calm: Calm) -> tuple[bytes, bytes]:
+    """Two keys of two shards."""
+    keys = [b"/a/1", b"/b/1", b"/c/1", b"z"]
+    first = calm.world.first_map.tablet_of(keys[0]).shard
+    return keys[0], next(k for k in keys if calm.world.first_map.tablet_of(k).shard != first)
+
+
+def test_inv10_progress_answers_soon_when_all_is_idle(calm: Calm) -> None:
+    revision = calm.put(A, b"1")
+    stream, watching = calm.watch(b"\x00", b"\x00")
+    calm.wait(SECOND)
+    asked = calm.world.now
+    stream.ask_progress()
+    assert calm.world._until(lambda: watching.seen >= revision and bool(watching.told), SECOND)
+    assert calm.world.now - asked < 10_000, "three round trips are less"
+
+
+def test_inv23_a_dead_shard_does_not_touch_watches_elsewhere(calm: Calm) -> None:
+    dead, alive = apart(calm)
+    calm.put(dead, b"1")
+    _, watching = calm.watch(alive, b"")
+    calm.owner_of(dead).kill()
+    for number in range(20):
+        asked = calm.world.now
+        revision = calm.put(alive, b"%d" % (100 + number), router=1)
+        assert calm.world._until(lambda: watching.seen >= revision, SECOND)  # noqa: B023
+        assert calm.world.now - asked < 20_000, "nobody waits for the dead"
+    assert watching.count == 20
+
+
+def test_inv23_a_client_that_does_not_read_delays_nobody(calm: Calm) -> None:
+    stuck, _ = calm.watch(b"\x00", b"\x00")
+    stuck.edge.stalled[stuck.call] = None
+    _, watching = calm.watch(A, b"")
+    for number in range(20):
+        revision = calm.put(A, b"%d" % (200 + number))
+        assert calm.world._until(lambda: watching.seen >= revision, SECOND)  # noqa: B023
+
+
+def test_m01_after_a_takeover_idle_tablets_are_closed_again(calm: Calm) -> None:
+    """last[t] of a new reign is the old window for all; reads wait until each owner registered."""
+    first, second = apart(calm)
+    calm.put(first, b"1")
+    calm.world.members[0].kill()
+    calm.world.members[0].start()
+    answer = calm.get(b"\x00", range_end=b"\x00")
+    assert [kv.key for kv in answer.kvs] == [first]
+    assert answer.header.revision >= 10_000, "a new reign begins above the old window"
+    calm.wait(SECOND)
+    assert calm.world.spies.settled()
+    assert calm.put(second, b"2") > answer.header.revision
+
+
+def test_m12_an_adopter_is_closed_at_h(calm: Calm) -> None:
+    """What was handed out and never written is void: reads at R do not wait for it."""
+    first, second = apart(calm)
+    calm.put(first, b"1")
+    newest = calm.put(second, b"2")
+    node = calm.owner_of(first)
+    node.kill()
+    node.start()
+    answer = calm.get(first)
+    assert answer.kvs[0].value == b"1"
+    assert answer.header.revision >= newest
+    calm.wait(SECOND)
+    assert calm.world.spies.settled()
+
+
+def test_m14_a_read_at_a_past_revision_is_that_state_on_every_router(calm: Calm) -> None:
+    revision = calm.put(A, b"1")
+    later = calm.put(A, b"2")
+    for router in (0, 1):
+        old = calm.get(A, router, revision=revision)
+        assert (old.kvs[0].value, old.kvs[0].mod_revision) == (b"1", revision)
+        assert old.header.revision >= later
+    ahead = calm.ask("Range", rpc_pb2.RangeRequest(key=A, revision=later + 1))
+    assert calm.world._until(lambda: ahead.code is not None, SECOND)
+    assert "future revision" in ahead.text
+
+
+def test_m15_a_serializable_read_is_a_state_that_was(calm: Calm) -> None:
+    calm.put(A, b"1")
+    calm.wait(SECOND)
+    calm.world.members[0].kill()  # nobody is asked for a revision
+    answer = calm.get(b"\x00", range_end=b"\x00", serializable=True)
+    calm.world.truth.check_history()
+    wanted = calm.world.truth.at(A, answer.header.revision)
+    assert [kv.value for kv in answer.kvs] == ([] if wanted is None else [wanted.value])

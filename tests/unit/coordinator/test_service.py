@@ -1,0 +1,175 @@
+"""A coordinator's end of its links: who is told what, and where answers go."""
+
+from __future__ import annotations
+
+import pytest
+
+from kubebraid.base import errors
+from kubebraid.base.ports import ALARM_NOSPACE, Alarm, AllocRequest, ClusterView, ShardStart
+from kubebraid.coordinator.service import CoordinatorService
+from kubebraid.proto import coordinator_wire as wire
+from kubebraid.proto.coordinator_wire import Change, Changed, CoordinatorKind, Known
+from tests.linkpair import NEAR, End
+from tests.unit.coordinator.test_member import Cluster, taken_over
+
+
+class Stand:
+    """A member that serves, and its service."""
+
+    def __init__(self, cluster: Cluster | None = None) -> None:
+        self.cluster = cluster or Cluster("a")
+        self.member = self.cluster.members["a"]
+        self.service = CoordinatorService(self.member)
+
+    def run(self) -> None:
+        self.cluster.run()
+        self.service.turn()
+
+    def link(self) -> End:
+        end = End(NEAR)
+        self.service.opened(end)
+        return end
+
+    def ask(self, end: End, kind: int, body: bytes) -> None:
+        self.service.received(end, kind, body)
+        self.run()
+
+
+def states(end: End) -> list[ClusterView]:
+    found = [wire.decode_state(b) for kind, b in end.sent if kind == CoordinatorKind.STATE]
+    end.sent.clear()
+    return found
+
+
+def served() -> Stand:
+    stand = Stand()
+    stand.run()
+    return stand
+
+
+def test_whoever_connects_is_told_at_once_and_each_later_state_once() -> None:
+    """The worked example of the module."""
+    stand = Stand()
+    first = stand.link()
+    assert [told.cluster for told in states(first)] == [""]
+    stand.run()
+    stand.run()
+    (told,) = states(first)
+    assert (told.cluster, told.serves, told.sequencer) == ("cluster-1", True, "a")
+    second = stand.link()
+    assert len(states(second)) == 1
+    assert states(first) == [], "nothing is new for it"
+    start = wire.encode_start(ShardStart("s0", "disk", 7, "h:7"))
+    stand.ask(second, CoordinatorKind.START_SHARD, start)
+    for end in (first, second):
+        (told,) = states(end)
+        assert (told.tablets.version, told.shards[0].incarnation) == (2, 7)
+
+
+def test_end_of_a_reign_is_told_too() -> None:
+    cluster, _, _ = taken_over()
+    stand = Stand(cluster)
+    end = stand.link()
+    assert [told.serves for told in states(end)] == [True]
+    cluster.logs["a"].cut = False
+    stand.run()
+    (told,) = states(end)
+    assert (told.serves, told.sequencer, told.cepoch) == (False, "b", 2)
+
+
+def test_answer_goes_to_the_link_on_which_its_question_came() -> None:
+    stand = served()
+    ends = [stand.link() for _ in range(3)]
+    for end in ends:
+        end.sent.clear()
+    alloc = AllocRequest(1, "s0", 4, 2, ((1, 1, 1),), 7)
+    stand.service.received(ends[0], CoordinatorKind.ALLOC, wire.encode_alloc(alloc, Known()))
+    read = wire.encode_read_revision(9, Known())
+    stand.service.received(ends[1], CoordinatorKind.READ_REVISION, read)
+    stand.run()
+    ((kind, body),) = ends[0].sent
+    assert kind == CoordinatorKind.ALLOC_ANSWER
+    answer = wire.decode_alloc_answer(body)
+    assert (answer.request_number, answer.incarnation, answer.first) == (4, 7, 2)
+    ((kind, body),) = ends[1].sent
+    assert kind == CoordinatorKind.REVISION_ANSWER
+    read_answer = wire.decode_revision_answer(body)
+    assert (read_answer.number, read_answer.sample.revision) == (9, 3)
+    assert not ends[2].sent
+
+
+def test_m11_partial_samples_are_for_what_the_asker_said_it_knows() -> None:
+    stand = served()
+    end = stand.link()
+    for known, full in ((Known(1, 1, 1), False), (Known(1, 2, 1), True), (Known(), True)):
+        end.sent.clear()
+        stand.ask(end, CoordinatorKind.READ_REVISION, wire.encode_read_revision(1, known))
+        sample = wire.decode_revision_answer(end.sent[0][1]).sample
+        assert sample.full is full
+        assert len(sample.tablets) == (3 if full else 0)
+
+
+def test_nothing_is_allocated_for_a_link_that_closed_before_its_turn() -> None:
+    stand = served()
+    end = stand.link()
+    alloc = AllocRequest(1, "s0", 4, 2, ((1, 1, 1),), 7)
+    stand.service.received(end, CoordinatorKind.ALLOC, wire.encode_alloc(alloc, Known()))
+    stand.service.closed(end)
+    end.sent.clear()
+    stand.run()
+    assert not end.sent
+    other = stand.link()
+    stand.ask(other, CoordinatorKind.READ_REVISION, wire.encode_read_revision(1, Known()))
+    assert wire.decode_revision_answer(other.sent[-1][1]).sample.revision == 1
+
+
+def test_start_that_can_never_succeed_is_told_to_its_process() -> None:
+    stand = served()
+    end = stand.link()
+    start = wire.encode_start(ShardStart("s9", "disk", 7, "h:7"))
+    stand.ask(end, CoordinatorKind.START_SHARD, start)
+    told = [body for kind, body in end.sent if kind == CoordinatorKind.SHARD_REFUSED]
+    incarnation, why = wire.decode_shard_refused(told[0])
+    assert incarnation == 7
+    assert "s9" in why
+
+
+def changed(stand: Stand, end: End, change: Change) -> Changed:
+    end.sent.clear()
+    stand.ask(end, CoordinatorKind.CHANGE, wire.encode_change(change))
+    (body,) = [body for kind, body in end.sent if kind == CoordinatorKind.CHANGE_ANSWER]
+    return wire.decode_changed(body)
+
+
+def test_changes_are_answered_by_number_and_told_to_all() -> None:
+    stand = served()
+    asker, other = stand.link(), stand.link()
+    assert changed(stand, asker, Change(3, 7)) == Changed(3, False, None)
+    full = Alarm(5, ALARM_NOSPACE)
+    assert changed(stand, asker, Change(4, None, full, True)) == Changed(4, False, None)
+    assert changed(stand, asker, Change(5, None, full, True)) == Changed(5, True, None)
+    refused = changed(stand, asker, Change(6, 7)).refused
+    assert refused is not None
+    assert refused.message == errors.COMPACTED.message
+    told = states(other)[-1]
+    assert (told.floor, told.alarms) == (7, frozenset({full}))
+
+
+def test_change_is_refused_by_a_member_that_does_not_serve() -> None:
+    """Its successor's samples would not know of it."""
+    stand = Stand()
+    refused = changed(stand, stand.link(), Change(3, 7)).refused
+    assert refused is not None
+    assert refused.message == errors.NO_LEADER.message
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [(200, b""), *((kind, b"\xff") for kind in CoordinatorKind)],
+)
+def test_confused_peer_loses_its_link_and_nothing_else_happens(kind: int, body: bytes) -> None:
+    stand = served()
+    end = stand.link()
+    stand.ask(end, kind, body)
+    assert end.ended
+    assert stand.member.serves
