@@ -15,7 +15,7 @@ serve: install ## one node on RocksDB that etcd's clients find at its usual addr
 	$(BIN)/kubebraid serve --data-dir data --listen-client-urls http://127.0.0.1:2379 --listen-metrics-urls http://127.0.0.1:2381
 dev-cluster: install ; $(BIN)/kubebraid dev-cluster --data-dir data-cluster ## three coordinators, three shards, two routers
 test: dev ## needs no peer and nothing prepared
-	$(BIN)/python -m pytest -m "not (e2e or slow or etcd or tikv)"
+	$(BIN)/python -m pytest -m "not (e2e or slow or etcd or tikv or cluster)"
 
 sim: dev ; $(BIN)/python -m tests.sim --seed=1 --count=2000 --jobs=2 ## whole clusters under faults, by seeds
 check: dev ## what CI runs before the tests
@@ -31,16 +31,15 @@ proto: dev ; $(BIN)/python tools/proto.py ## regenerate the wire from its .proto
 
 e2e: dev ## whole processes, and real peers beside them
 	tests/peers/build.sh
-	$(BIN)/python -m pytest -m "(e2e or etcd) and not slow" tests
-cluster: dev ## etcd's clients and kube-apiserver on three coordinators, three shards and two routers
-	tests/peers/build.sh
+	$(BIN)/python -m pytest -m "(e2e or etcd) and not (slow or cluster)" tests
+
+cluster: dev ## three coordinators, three shards, two routers: etcd's clients, kube-apiserver, kills and cuts
+	tests/peers/build.sh && $(BIN)/python -m pytest -m "cluster and not slow" --ignore-glob="*/test_cluster_*" tests
 	KUBEBRAID_E2E_STORE=cluster $(BIN)/python -m pytest -m "e2e and not slow" tests/e2e/test_cluster_*.py tests/e2e/test_etcdctl*.py tests/e2e/test_watch_streams.py tests/conformance/test_api_table.py --ignore=tests/e2e/test_etcdctl_workload.py
-model: dev ## the models of docs/model, checked by TLC (Java 11 or newer)
-	tests/peers/fetch_tlc.sh && $(BIN)/python -m tests.model.run
+model: dev ; tests/peers/fetch_tlc.sh && $(BIN)/python -m tests.model.run ## docs/model, checked by TLC (Java 11 or newer)
 
 soak: dev ## fresh seeds and long runs
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -m slow
-
 lock: ## needs uv on PATH; UPGRADE=--upgrade takes newer versions
 	$(LOCK) --group build pyproject.toml -o requirements/run.lock
 	$(LOCK) --group build --group dev -c requirements/run.lock pyproject.toml -o requirements/dev.lock

@@ -82,20 +82,22 @@ class Transactions:
         self,
         owners: Mapping[str, ParticipantPort],
         sequencer: SequencerPort,
-        incarnation: int,
+        draw: Callable[[], int],
         floor: Callable[[], Revision],
     ) -> None:
-        """`incarnation`: drawn by the router's process, so that no other has its numbers; `floor`:
-        what is compacted lies below it."""
+        """`draw`: a random number, so that no other router has the same names; `floor`: what is
+        compacted lies below it."""
         self.owners = owners
         self.sequencer = sequencer
         self.floor = floor
-        self._incarnation = incarnation
+        self._draw = draw
+        self._incarnation = 0  # drawn with the first that is needed: one shard needs none
         self._begun = 0
         self._allocs = 0
 
     def begin(self, request: Request) -> None:
         """Run it to its end."""
+        self._incarnation = self._incarnation or self._draw()
         self._begun += 1
         Transaction(self, TxnId(self._incarnation, self._begun), request).start()
 

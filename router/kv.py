@@ -58,7 +58,8 @@ class KvService:
         self._points: list[tuple[Caller, bytes]] = []
         self._writes: dict[str, list[WriteCall]] = {}
         self.queue = ReadQueue(context)
-        self._made: Transactions | None = None
+        draw, floor = context.random.lease_id, context.coordinator.compact_revision
+        self._across = Transactions(context.owners, context.sequencer, draw, floor)
         self.streams = RangeStreams()
 
     # -- a batch -------------------------------------------------------------------------------
@@ -77,34 +78,15 @@ class KvService:
         op: WriteOp | None = None,
     ) -> None:
         """Queue a write for its owner."""
+        version = self._context.tablets.version
         if len(target.shards) != 1:
-            self._across(caller, kind, payload, target, op)
+            assert isinstance(op, TxnOp | DeleteOp), "a put has one key, a lease one home"
+            answer = (caller.respond, caller.fail)
+            self._across.begin(Request(kind, payload, op, target.shards, version, *answer))
             return
         (shard,) = target.shards
-        version = self._context.tablets.version
         call = WriteCall(kind, payload, target.tablets, version, caller, op)
         self._writes.setdefault(shard, []).append(call)
-
-    def _across(
-        self, caller: Caller, kind: int, payload: bytes, target: WriteTarget, op: WriteOp | None
-    ) -> None:
-        """A transaction, or a deletion, of the tablets of several shards."""
-        assert isinstance(op, TxnOp | DeleteOp), "a put has one key, a lease one home"
-        version = self._context.tablets.version
-        shards = target.shards
-        self._transactions().begin(
-            Request(kind, payload, op, shards, version, caller.respond, caller.fail)
-        )
-
-    def _transactions(self) -> Transactions:
-        """Drawn with the first that is needed: one shard needs none."""
-        made = self._made
-        if made is None:
-            context = self._context
-            drawn = context.random.lease_id()
-            floor = context.coordinator.compact_revision
-            made = self._made = Transactions(context.owners, context.sequencer, drawn, floor)
-        return made
 
     def flush(self) -> None:
         """End of a batch: one ReadRev for its reads, one submission per owner for its writes."""

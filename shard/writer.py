@@ -340,6 +340,7 @@ class Writer:
         self._failed = True
         self._owned.doubt()
         flying = [] if self._flight is None else self._flight.answers
+        self._flight = None  # a reign that begins meanwhile must not ask for it again
         waiting = [(call, done) for call, done, _ in flying] + list(self._queue)
         self._queue.clear()
         for call, done in waiting:

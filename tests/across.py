@@ -206,7 +206,8 @@ class Router:
         cluster.incarnations += 1
         self.lines = {shard: Line(cluster, name, shard) for shard in SHARDS}
         self.asker = Asker(cluster, name)
-        self.transactions = Transactions(self.lines, self.asker, cluster.incarnations, lambda: -1)
+        mine = cluster.incarnations
+        self.transactions = Transactions(self.lines, self.asker, lambda: mine, lambda: -1)
 
 
 class Cluster:

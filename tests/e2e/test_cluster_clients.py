@@ -16,7 +16,7 @@ from tests.e2e.processes import Peers, Supervisor
 from tests.e2e.store import Kind, Store
 from tests.e2e.test_clients import CLIENTS, Client, converse
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.cluster]
 
 LAYOUT: Final = buckets(32, "pods", "secrets", "leases", "configmaps")
 LIBRARIES: Final = CLIENTS[:2]  # Go and Python; Java's has no call that those two have not

@@ -28,7 +28,7 @@ from tests.e2e.ledger import SHARD_NAMES, Ledger, buckets
 from tests.e2e.processes import Peers, Supervisor, wait_for
 from tests.e2e.store import Kind, Store
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.cluster]
 
 LAYOUT: Final = buckets(32, "pods", "events", "leases")
 PODS: Final = "/registry/pods/"

@@ -29,7 +29,7 @@ from tests.e2e.load import Load
 from tests.e2e.processes import Peers, Supervisor, wait_for
 from tests.e2e.store import COORDINATORS, Kind, Store
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.cluster]
 
 RESOURCES: Final = ("configmaps", "events", "secrets", "namespaces", "leases")
 LAYOUT: Final = buckets(32, *RESOURCES)

@@ -11,7 +11,7 @@ from kubebraid.proto.etcd import kv_pb2
 from kubebraid.proto.etcd import rpc_pb2 as pb
 from tests.e2e.ledger import SHARD_NAMES, Ledger, buckets, placed
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.cluster]
 
 LAYOUT: Final = buckets(32, "pods")
 BEGAN_AT: Final = 5

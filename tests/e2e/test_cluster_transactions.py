@@ -20,7 +20,7 @@ from tests.e2e.grpcclient import Rpc
 from tests.e2e.processes import Peers, Supervisor
 from tests.e2e.store import Kind, Store
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.cluster]
 
 ACCOUNTS: Final = tuple(b"/%c/%d" % (prefix, number) for prefix in b"abcd" for number in (1, 2))
 EACH: Final = 100

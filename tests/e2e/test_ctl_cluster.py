@@ -19,7 +19,7 @@ from tests.e2e.cluster import is_running
 from tests.e2e.processes import Finished, Peers, Process, Supervisor, run, wait_for
 from tests.e2e.store import COORDINATORS, SHARDS, Kind, Store, kubebraid_environment
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.cluster]
 
 HEALTHY: Final = 0
 PROBLEMS: Final = 1

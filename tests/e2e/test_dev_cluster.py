@@ -33,7 +33,7 @@ from tests.e2e.store import (
     kubebraid_environment,
 )
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.cluster]
 
 REFUSED: Final = 1
 USAGE: Final = 2

@@ -86,6 +86,7 @@ def read_back(folder: Path) -> list[str]:
 
 
 @pytest.mark.e2e
+@pytest.mark.cluster
 def test_trap02_trap03_a_killed_member_keeps_what_it_acknowledged(tmp_path: Path) -> None:
     rng = random.Random(3)
     acknowledged: list[str] = []
@@ -118,6 +119,7 @@ def test_trap02_trap03_a_killed_member_keeps_what_it_acknowledged(tmp_path: Path
 
 
 @pytest.mark.e2e
+@pytest.mark.cluster
 def test_trap03_a_member_killed_in_a_compaction_has_the_whole_tail(tmp_path: Path) -> None:
     """The design's recipe: PySyncObj's own journal lost it in 25 of 40 runs."""
     for round_number in range(10):

@@ -25,7 +25,7 @@ from tests.robustness.load import SHARDS
 from tests.robustness.run import Verdict
 from tests.robustness.run import run as play
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.cluster]
 
 CI_S: Final = 180.0
 SOAK_S: Final = 1_800.0
@@ -63,7 +63,8 @@ def verdict(folder: Path) -> Verdict:
 @pytest.fixture(scope="module")
 def lines(verdict: Verdict, folder: Path) -> list[Line]:
     """The beginning of its history, to be harmed."""
-    return excerpt([json.loads(line) for line in (folder / "history.jsonl").open()], EXCERPT_S)
+    text = (folder / "history.jsonl").read_text()
+    return excerpt([json.loads(line) for line in text.splitlines()], EXCERPT_S)
 
 
 def excerpt(lines: list[Line], seconds: float) -> list[Line]:

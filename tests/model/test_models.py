@@ -22,7 +22,7 @@ SECONDS_MAX: Final = 120.0  # a short case takes one to eight on a quiet machine
 SLOW_SECONDS_MAX: Final = 900.0
 OUTPUT_CHARS: Final = 6_000
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.cluster]
 
 
 PARAMETERS: Final = [

@@ -458,6 +458,21 @@ def test_m06_next_process_of_the_shard_replaces_the_one_before() -> None:
     assert [t.oepoch for t in a.state.tablets.tablets] == [3, 3, 3]
 
 
+def test_second_disk_that_asks_while_the_first_is_being_named_leaves_nothing_frozen() -> None:
+    """Its start can never succeed, and the first one's tablets must not wait for it."""
+    cluster, a = serving()
+    cluster.logs["a"].fate = "held"
+    a.start_shard(START)
+    cluster.turn()
+    assert a.start_shard(START._replace(store="other", incarnation=8)) is None
+    cluster.logs["a"].fate = "applied"
+    cluster.logs["a"].arrive()
+    cluster.run()
+    granted = cluster.alloc(a, ends=((1, a.state.tablets.tablets[0].oepoch, 0),))
+    cluster.run(50)
+    assert len(granted) == 1
+
+
 @pytest.mark.parametrize(
     ("start", "said"),
     [

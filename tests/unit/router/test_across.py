@@ -46,7 +46,7 @@ class Case:
     def __init__(self, op: TxnOp = TXN) -> None:
         self.owners = {LEFT: HeldOwner(LEFT, (1,)), RIGHT: HeldOwner(RIGHT, (2,))}
         self.sequencer = Sequencer()
-        made = Transactions(self.owners, self.sequencer, 7, lambda: 3)
+        made = Transactions(self.owners, self.sequencer, lambda: 7, lambda: 3)
         self.answers: list[tuple[Revision, bytes] | RequestRefused] = []
         shards = frozenset((RIGHT, LEFT))
         request = Request(
@@ -216,7 +216,7 @@ def test_commit_that_was_never_sent_or_came_too_late_is_definite() -> None:
 
 def test_transactions_have_names_of_their_own() -> None:
     owners = {LEFT: HeldOwner(LEFT, (1,)), RIGHT: HeldOwner(RIGHT, (2,))}
-    made = Transactions(owners, Sequencer(), 7, lambda: -1)
+    made = Transactions(owners, Sequencer(), lambda: 7, lambda: -1)
     shards = frozenset(owners)
     for _ in range(2):
         made.begin(Request(WRITE_TXN, b"", TXN, shards, 1, lambda _r, _b: None, lambda _e: None))

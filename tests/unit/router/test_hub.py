@@ -756,3 +756,20 @@ def created_before(client: Client, watch_id: int, mark: Any) -> bool:
         if response.created and response.watch_id == watch_id:
             return True
     raise AssertionError("a mark that was not sent")
+
+
+def test_owners_are_asked_for_few_slices_of_the_log_at_a_time() -> None:
+    """A link that came back kicks out all watchers at once; their logs must not come at once."""
+    shards, hub, client = stand()
+    for owner in shards.owners.values():
+        owner.hold_log = True
+    shards.write(b"a")
+    for _ in range(CATCH_UPS_PER_TURN * 3):
+        client.watch(b"a", b"b", start=1)
+    for _ in range(5):
+        hub.turn()
+    assert len(shards.left.log_calls) == CATCH_UPS_PER_TURN
+    assert not hub.turn(), "only an answer makes room"
+    shards.left.answer_log()
+    hub.turn()
+    assert len(shards.left.log_calls) == CATCH_UPS_PER_TURN + 1
