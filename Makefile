@@ -34,8 +34,8 @@ e2e: dev ## whole processes, and real peers beside them
 	$(BIN)/python -m pytest -m "(e2e or etcd) and not (slow or cluster)" tests
 
 cluster: dev ## three coordinators, three shards, two routers: etcd's clients, kube-apiserver, kills and cuts
-	tests/peers/build.sh && $(BIN)/python -m pytest -m "cluster and not slow" --ignore-glob="*/test_cluster_*" tests
-	KUBEBRAID_E2E_STORE=cluster $(BIN)/python -m pytest -m "e2e and not slow" tests/e2e/test_cluster_*.py tests/e2e/test_etcdctl*.py tests/e2e/test_watch_streams.py tests/conformance/test_api_table.py --ignore=tests/e2e/test_etcdctl_workload.py
+	KUBEBRAID_CLUSTER_PEERS=1 tests/peers/build.sh && $(BIN)/python -m pytest -m "cluster and not slow" --ignore-glob="*/test_cluster_*" tests
+	KUBEBRAID_E2E_STORE=cluster $(BIN)/python -m pytest -m "e2e and not slow" $(filter-out %_workload.py,$(wildcard tests/e2e/test_cluster_*.py tests/e2e/test_etcdctl*.py)) tests/e2e/test_watch_streams.py tests/conformance/test_api_table.py
 model: dev ; tests/peers/fetch_tlc.sh && $(BIN)/python -m tests.model.run ## docs/model, checked by TLC (Java 11 or newer)
 
 soak: dev ## fresh seeds and long runs

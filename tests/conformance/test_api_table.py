@@ -44,7 +44,8 @@ def test_answers_are_those_of_etcd(world: World, case: Case, kind: Kind) -> None
     found = differences(case, theirs, ours)
     meant = (MEANT_ON_A_CLUSTER if kind is Kind.CLUSTER else MEANT).get(case.name)
     if meant is not None:
-        assert found, f"this case does not differ any more: {meant.reason}"
+        told = f"this case does not differ any more: {meant.reason}"
+        assert found or meant.sometimes, told
         for want, have in zip(theirs, ours, strict=True):
             if meant.code and want != have:
                 assert refused_with(have) == meant.code, "\n".join(["", *found])
@@ -56,8 +57,7 @@ def test_every_shard_of_the_cluster_did_its_share(world: World, ledger: Ledger |
     """Or the table would say little about several shards."""
     if ledger is None:
         pytest.skip("no cluster is under test")
-    ledger.catch_up(world.revision())
-    print(f"commits: {dict(ledger.judge())}; {len(ledger.told)} events over one watch")
+    print(f"commits: {dict(world.shares(ledger))}; {len(ledger.told)} events over one watch")
 
 
 def differences(case: Case, theirs: list[Outcome], ours: list[Outcome]) -> list[str]:

@@ -13,10 +13,12 @@ Invariants that are checked of all that is told:
 - every shard has its share of the commits, and the one watch carried events of all of them.
 
 Which shard a key belongs to is computed from the layout that the cluster was given; that this is
-where the key really lies is shown by test_cluster_shares.py, from the stopped shards' disks.
+where the key really lies is shown by test_cluster_etcdctl.py, from the stopped shards' disks.
 
 Worked example: `with Ledger(store.endpoints, LAYOUT) as ledger: write()`, then `ledger.judge()`
-fails if a third of the shards slept.
+fails if one of the shards slept.
+
+Tested by planted faults in test_cluster_ledger.py.
 """
 
 from __future__ import annotations

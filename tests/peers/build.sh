@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the programs that the end-to-end tests run against: etcd, etcdctl, etcd's load tool, kube-apiserver, kubectl,
-# by build_clients.sh the programs of tests/clients, and by fetch_tlc.sh the checker of the models.
+# by build_clients.sh the programs of tests/clients, and with KUBEBRAID_CLUSTER_PEERS=1 by fetch_tlc.sh the checker of
+# the models.
 #
 #   tests/peers/build.sh [FOLDER]
 #
@@ -124,5 +125,5 @@ for binary in etcd etcdctl benchmark kube-apiserver kubectl; do
 done
 
 "$here/build_clients.sh" "$folder"
-"$here/fetch_tlc.sh" "$folder"
+if [ -n "${KUBEBRAID_CLUSTER_PEERS:-}" ]; then "$here/fetch_tlc.sh" "$folder"; fi
 "$here/../bench/build.sh" "$folder"

@@ -3,8 +3,8 @@
 #
 #   tests/peers/build_clients.sh [FOLDER]
 #
-# FOLDER is as in build.sh, which calls this one at its end. FOLDER/bin gets client-go, client-go-robustness (etcd's
-# own judges of recorded histories), client-python and client-java, one line is printed for each. What was built from
+# FOLDER is as in build.sh, which calls this one at its end. FOLDER/bin gets client-go, client-python and client-java,
+# with KUBEBRAID_CLUSTER_PEERS=1 also client-go-robustness (etcd's own judges of histories); a line is printed for each. What was built from
 # the same files is kept, so a second run takes no time. Needs Go 1.26, Python 3.11 ($PYTHON, else python3), and for
 # client-java a JDK of 17 or newer and Maven. A program that cannot be built for want of these is left out with one
 # sentence, and its tests are skipped; with KUBEBRAID_REQUIRE_PEERS=1 that is an error. Every library is pinned: by
@@ -56,7 +56,7 @@ start_script() {
   mv "$folder/bin/.client-$1.part" "$folder/bin/client-$1"
 }
 
-for language in go go-robustness; do
+for language in go ${KUBEBRAID_CLUSTER_PEERS:+go-robustness}; do
   if ! have "$language" && can "$language" "the Go toolchain (1.26 or newer) is" go; then
     (cd "$sources/$language" && go build -o "$folder/bin/.client-$language.part" .)
     mv "$folder/bin/.client-$language.part" "$folder/bin/client-$language"
@@ -88,7 +88,7 @@ if ! have java && can java "a JDK (17 or newer) and Maven are" java javac mvn; t
   built java
 fi
 
-for language in go go-robustness python java; do
+for language in go ${KUBEBRAID_CLUSTER_PEERS:+go-robustness} python java; do
   program=$folder/bin/client-$language
   if [ -x "$program" ]; then echo "client-$language $(digest "$language" | cut -c1-12) $program"; fi
 done

@@ -65,8 +65,7 @@ func (h *history) persisted() []model.EtcdRequest {
 }
 
 // claims tells which deletions, by revision, were answered to a transaction. Those that are left were
-// made by revokes, whose headers may tell a later revision, and by calls that were not answered: etcd's
-// own patching finds out about puts by their values, but a deletion has none.
+// made by revokes, whose headers may tell a later revision, and by calls that were not answered.
 func (h *history) claims() map[int64]bool {
 	claimed := map[int64]bool{}
 	for _, call := range h.calls {
@@ -113,7 +112,11 @@ func (h *history) operation(call line, claimed map[int64]bool) (porcupine.Operat
 			}
 			operation.Return, output = h.persistedAt(revision)
 		default:
-			output.Error = "unknown"
+			revision, found := h.written(call.Then[0])
+			if !found {
+				return operation, false
+			}
+			operation.Return, output = h.persistedAt(revision)
 		}
 	case "grant":
 		if !ok {
@@ -166,6 +169,18 @@ func (h *history) unclaimed(call line, claimed map[int64]bool, made func(event) 
 		for _, e := range h.changes[revision] {
 			if !e.Put && made(e) {
 				claimed[revision] = true
+				return revision, true
+			}
+		}
+	}
+	return 0, false
+}
+
+// written finds the change that put a value, which only one call has.
+func (h *history) written(put op) (int64, bool) {
+	for _, revision := range h.revisions {
+		for _, e := range h.changes[revision] {
+			if e.Put && e.Row.Key == put.Key && e.Row.Value == put.Value {
 				return revision, true
 			}
 		}

@@ -126,8 +126,8 @@ func load(path string) (*history, error) {
 // one counts here, and the validators refuse the other.
 func (h *history) learn() {
 	for _, w := range h.watches {
-		if w.Key != everything || w.End != everything {
-			continue
+		if w.Key != everything || w.End != everything || !w.PrevKV {
+			continue // the former rows are needed too: they tell who made a deletion
 		}
 		for _, t := range w.Told {
 			found := map[int64][]event{}

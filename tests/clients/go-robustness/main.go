@@ -13,7 +13,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"go.uber.org/zap"
@@ -67,7 +66,6 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: client-go-robustness HISTORY.jsonl")
 		os.Exit(2)
 	}
-	debug.SetGCPercent(400) // it lives for a minute, and most of what it makes stays
 	h, err := load(os.Args[1])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
