@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -380,18 +380,22 @@ def judge_expiry_over_kills(
         ttl_s + late_s + 1,
     )
     assert not listener.error, listener.error
-    told = [line for stretch in listener.stretches for line in stretch.told]
-    gone = {line.name for line in told if line.kind == "DELETED"}
+    gone = gone_of(told_of(listener))
     created = events.created
     if len(listener.stretches) > 1:  # what went between two stretches is told to nobody
         created = {name: times for name, times in created.items() if name in gone}
     assert created, "no event was seen to expire"
     wait_for(
         "the last of them to be told",
-        lambda: {line.name for line in told_of(listener)} >= created.keys(),
+        lambda: gone_of(told_of(listener)) >= created.keys(),
         EVENTS_S_MAX,
     )
     print(judge_expiry(created, told_of(listener), ttl_s, late_s, restarted_s))
+
+
+def gone_of(told: Iterable[Told]) -> set[str]:
+    """The names that a watch told the end of; a store's list may be empty before."""
+    return {line.name for line in told if line.kind == "DELETED"}
 
 
 def told_of(follower: Follower) -> list[Told]:
