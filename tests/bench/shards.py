@@ -29,7 +29,7 @@ def measured(shards: int, flags: list[str]) -> dict[str, float]:
     done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True)
     found: Any = json.loads(done.stdout)
     (outcome,) = found["outcomes"]
-    rounds = [{f["name"]: f["value"] for f in one["kubebraid"]} for one in outcome["rounds"]]
+    rounds = [{name: value for name, _, value in one["kubebraid"]} for one in outcome["rounds"]]
     return {name: statistics.median([one[name] for one in rounds]) for name in rounds[0]}
 
 
