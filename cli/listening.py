@@ -26,12 +26,17 @@ def check_free(address: str) -> None:
         SocketFile(address).check()
         return
     endpoint = resolve(parse(address))[0]
-    with socket.socket(endpoint.family, socket.SOCK_STREAM) as probe:
+    bind_briefly(endpoint.family, endpoint.where, address)
+
+
+def bind_briefly(family: int, where: tuple[object, ...], told: str) -> None:
+    """`told`: the address as whoever gave it wrote it, for the sentence. Raises AddressInUse."""
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(endpoint.where)
+            probe.bind(where)
         except OSError as error:
-            raise AddressInUse(f"cannot listen on {address}: {error.strerror}") from error
+            raise AddressInUse(f"cannot listen on {told}: {error.strerror}") from error
 
 
 def check_link_address(address: str, secret: bytes | None) -> None:

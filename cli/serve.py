@@ -45,6 +45,7 @@ from kubebraid.shard.storage.space import ENDLESS, DeviceSpace
 from kubebraid.shard.witness import epoch, witness
 
 from .flag_sources import BadFlags
+from .listening import bind_briefly
 from .logs import fields, set_up
 from .metrics_http import MetricsServer
 from .node import Node, NodeOptions, Seams
@@ -271,9 +272,4 @@ def _probe(url: str) -> None:
         return
     parts = urlsplit(url)
     family = socket.AF_INET6 if ":" in (parts.hostname or "") else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((parts.hostname, parts.port))
-        except OSError as error:
-            raise AddressInUse(f"cannot listen on {url}: {error.strerror}") from error
+    bind_briefly(family, (parts.hostname, parts.port), url)
