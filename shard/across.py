@@ -311,7 +311,8 @@ class Participant:
 
     def turn(self, now_ms: int) -> bool:
         """Give the slot, and see to what waits too long. Answers: is there more to do?"""
-        if self._owned.stopped:
+        idle = _idle(self._held, self._queue, self._open)
+        if self._owned.stopped or (idle and not self._writers_turn):
             return False
         self._queue.expire(now_ms)
         if self._held is not None and now_ms >= self._held.until_ms:
@@ -343,9 +344,16 @@ class Participant:
 
     def next_deadline_ms(self) -> int | None:
         """When `turn` has something to do that nothing announces."""
+        if _idle(self._held, self._queue, self._open):
+            return None
         held_ms = None if self._held is None else self._held.until_ms
         due = (self._queue.next_deadline_ms(), self._open.next_deadline_ms(), held_ms)
         return min((ms for ms in due if ms is not None), default=None)
+
+
+def _idle(held: _Held | None, queue: LockQueue, decided: OpenDecisions) -> bool:
+    """Asked first, for the sake of the shard's loop: most of its turns find nothing here."""
+    return held is None and queue.empty and decided.empty
 
 
 def _owns(owned: Ownership, leaf: Leaf) -> bool:

@@ -50,6 +50,10 @@ class OpenDecisions:
         self._litter = litter
         self._open: dict[TxnId, _Open] = {}
 
+    @property
+    def empty(self) -> bool:
+        return not self._open
+
     def add(self, txn: TxnId, decision: Decision, due_ms: int) -> None:
         """`due_ms`: when the participants are asked, if nobody says that they have applied it."""
         missing = set(decision.participants) - {self._shard}
