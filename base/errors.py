@@ -126,6 +126,11 @@ OWNER_AWAY: Final = RequestRefused(Code.UNAVAILABLE, "etcdserver: no leader")
 OUTCOME_UNKNOWN_REPLY: Final = Unanswered(TIMED_OUT.code, TIMED_OUT.message)
 
 
+def precondition(text: str) -> RequestRefused:
+    """What the present state does not allow; the text says why, and what to do."""
+    return RequestRefused(Code.FAILED_PRECONDITION, f"kubebraid: {text}")
+
+
 def unimplemented(text: str) -> RequestRefused:
     """A part of etcd's API that is not there; the text says what to do instead."""
     return RequestRefused(Code.UNIMPLEMENTED, f"kubebraid: {text}")

@@ -12,13 +12,16 @@ Tested in tests/unit/base/test_leasehome.py.
 
 from __future__ import annotations
 
+from typing import Final
+
 from .revision import LeaseId
 from .tabletmap import Tablet, TabletMap
 
+HOMES: Final = b"\x00lease/"  # below every key that a client can name
+
 
 def home_key(lease: LeaseId) -> bytes:
-    """Below every key that a client can name."""
-    return b"\x00lease/%016x" % (lease & (1 << 64) - 1)
+    return HOMES + b"%016x" % (lease & (1 << 64) - 1)
 
 
 def home(tablets: TabletMap, lease: LeaseId) -> Tablet:

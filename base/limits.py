@@ -35,6 +35,9 @@ READ_WAIT_MS_MAX: Final = 5_000  # a read that waits longer for a watermark give
 COUNT_CACHE_ENTRIES: Final = 1_024  # remembered totals of pages, one per open listing
 COUNT_LOG_REVISIONS_MAX: Final = 100_000  # a total is derived from so much of the log at most
 BUCKET_KEYS_MAX: Final = 1_024  # keys under one counter: a count scans two buckets, about 1 ms
+DUMP_PAGE_ROWS: Final = 32  # small rows come before large ones: 48 MiB at the worst
+SNAPSHOTS_MAX: Final = 4  # of one router at once: each holds a state of every shard
+SNAPSHOT_STALL_MS: Final = 300_000  # a client that takes nothing keeps states for so long
 PAGE_READS_MAX: Final = 10_000  # reads queued at once; beyond it: too many requests
 
 # -- watches --
@@ -50,6 +53,7 @@ RESERVE_BYTES_MAX: Final = 128 * 1024 * 1024  # two write buffers: a reopened st
 RESERVE_DEVICE_SHARE: Final = 16  # ... and no more than this part of a small device
 TEND_MS: Final = 250  # free space and tombstones; at 100 MB/s a fifth of the reserve
 SETTLE_TRIES_MAX: Final = 3  # a device that fails more often in a row is not served any more
+MARK_EVERY_MS: Final = 10_000  # what an older copy of a running shard's disk may lack unnoticed
 UPKEEP_RETRY_MS: Final = 1_000  # after a failed slice of background work
 
 # -- background --
@@ -93,6 +97,7 @@ RAFT_REFILL_ASK_MS: Final = 1_000  # a member without a log asks for one this of
 RAFT_BACKLOG_BYTES_MAX: Final = 32 * 1024 * 1024  # unsent to a peer; more is dropped, Raft repeats
 
 # -- the map --
+SHARDS_MAX: Final = 256  # that were ever started; each has a row in the state and a link to all
 TABLETS_MAX: Final = 1_000  # a map is one command of the log, and some 170 bytes a tablet
 
 # -- the sequencer's lease --
@@ -114,6 +119,7 @@ OWNER_STATUS_MS: Final = 1_000  # figures of a shard are that old at most
 RETRY_MS_MAX: Final = 5_000  # a shard that restarts, a sequencer that is replaced
 SAMPLE_WAIT_MS_MAX: Final = 5_000  # a read without a sequencer; etcd: 5 s and an election
 RETRY_EVERY_MS: Final = 50  # unless something is heard before
+RETRY_FIRST_MS: Final = 2  # where maps differ, mostly for the milliseconds of a reshard
 RETRY_CALLS_MAX: Final = 16_384  # bounds memory; beyond it clients are told at once
 
 # -- transactions over several shards --
@@ -122,6 +128,27 @@ ACROSS_WAIT_MS: Final = 500  # for a slot; less than others may be held meanwhil
 ACROSS_WAITING_MAX: Final = 1_024  # locks that wait for one slot; beyond it: too many requests
 ACROSS_PREPARED_MS: Final = 2_000  # without a decision: its router is taken for dead
 ACROSS_ASK_MS: Final = 250  # how often another shard is asked again
+
+# -- copies of tablets --
+COPY_PIECE_BYTES_MAX: Final = 512 * 1024  # read in one go: some milliseconds of the source's loop
+COPY_WAITING_MAX: Final = 64  # rounds that wait for the source's batch slot
+COPY_FOLLOW_MS: Final = 20  # between two rounds of a copy that has caught up
+COPY_RETRY_MS: Final = 250  # after a refusal, such as a source that restarts
+COPY_REPORT_MS: Final = 500  # how often the coordinators are told what has not changed
+COPY_CHECK_KEYS: Final = 500  # compared by one sum: some milliseconds of either loop
+COPY_CHECK_BYTES: Final = 4 << 20  # of their values, about: the same, where values are large
+COPY_JOINS_MAX: Final = 64  # leases whose homes are asked at a time
+COPY_SWEEP_ROWS: Final = 512  # removed rows of one slice
+COPY_TRIES_MAX: Final = 5  # beginnings of one copy, none of which led to a verified one
+
+# -- resharding --
+RESHARD_ACTIVE_MAX: Final = 2  # migrations that copy at once; the others wait for their turn
+RESHARD_UNFINISHED_MAX: Final = 256  # a plan is one command, and all of them travel with the state
+RESHARD_ENDED_MAX: Final = 50  # that operators can still look up
+RESHARD_FREEZE_MS: Final = 1_000  # then the switch is given up; the goal for a pause is 100 ms
+RESHARD_LAG_MAX: Final = 1_000  # revisions that the last round behind the seal may have to bring
+RESHARD_TRIES_MAX: Final = 5  # switches of one migration that came to their deadline
+RESHARD_RETRY_MS: Final = 500  # before the second try; each later one waits twice as long
 
 assert BATCH_WRITES_MAX >= TXN_OPS_MAX
 assert WINDOW_REVISIONS_MIN // 2 >= BATCH_WRITES_MAX, "a renewal makes room for any batch"

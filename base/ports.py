@@ -27,13 +27,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from .errors import RequestRefused
 from .keyspace import KeyRange
 from .limits import LOG_SLICE_BYTES
 from .ops import WriteOp
 from .record import Commit, Row
+from .reshard import CopyCall, CopyReply, Digest, DigestCall, Migration
 from .revision import Epoch, LeaseId, Revision, TabletId
 from .tabletmap import TabletMap
 
@@ -103,24 +104,54 @@ ALARM_NOSPACE: Final = 1  # AlarmType.NOSPACE: writes that need space are refuse
 ALARM_CORRUPT: Final = 2  # AlarmType.CORRUPT: no write passes
 
 
+class Adoption(NamedTuple):
+    """How new a shard's store is: the incarnation that took it last, and how many marks that one
+    has left in it since. Two of different incarnations say nothing about their order."""
+
+    incarnation: int = 0
+    marks: int = 0
+
+
+NEVER_ADOPTED: Final = Adoption()  # a new store, or one from before there were adoptions
+
+
 class ShardPlace(NamedTuple):
     """A shard's present process. `store`: the id of its data; `since`: the map version by which
-    this process owns its tablets."""
+    this process owns its tablets; `confirmed`: the newest adoption that is known to be durable,
+    without which nothing was acknowledged; `tried`: incarnations that were let in behind that one
+    and were not confirmed (yet), oldest first."""
 
     name: str
     store: str
     incarnation: int
     address: str
     since: int
+    confirmed: Adoption = NEVER_ADOPTED
+    tried: tuple[int, ...] = ()
+
+    @property
+    def process(self) -> tuple[str, int, str]:
+        """Which process it is, and where."""
+        return self.store, self.incarnation, self.address
+
+    @property
+    def serving(self) -> bool:
+        """Whether its present process may acknowledge writes."""
+        return self.confirmed.incarnation == self.incarnation
+
+    def says(self, adoption: Adoption) -> bool:
+        """Whether this adoption of its present process is confirmed, or a later one."""
+        return self.serving and adoption.marks <= self.confirmed.marks
 
 
 class ShardStart(NamedTuple):
-    """A shard's process asks for its tablets."""
+    """A shard's process asks for its tablets. `previous`: what its store says."""
 
     shard: str
     store: str
     incarnation: int
     address: str
+    previous: Adoption = NEVER_ADOPTED
 
 
 class ClusterView(NamedTuple):
@@ -137,6 +168,7 @@ class ClusterView(NamedTuple):
     floor: Revision
     alarms: frozenset[Alarm]
     shards: tuple[ShardPlace, ...]
+    migrations: tuple[Migration, ...] = ()
 
     def shard(self, name: str) -> ShardPlace | None:
         """The present process of a shard that was started once."""
@@ -154,8 +186,11 @@ class CoordinatorPort(Protocol):
     def alarms(self) -> frozenset[Alarm]:
         """The alarms that are raised."""
 
-    def set_alarm(self, alarm: Alarm, raised: bool, done: Callable[[bool], None]) -> None:
-        """Raise or disarm one, durably; `done` is told whether it was raised before."""
+    def set_alarm(
+        self, alarm: Alarm, raised: bool, done: Callable[[bool | RequestRefused], None]
+    ) -> None:
+        """Raise or disarm one, durably; `done` is told whether it was raised before, or why that
+        is not known."""
 
     def compact(self, revision: Revision, done: Callable[[RequestRefused | None], None]) -> None:
         """Raise the floor durably. The caller has checked it against a sample."""
@@ -252,7 +287,11 @@ class ReadSink(Protocol):
 
 
 class LogCall(NamedTuple):
-    """Commits of `tablets` in `span` with first <= revision <= upto, oldest first."""
+    """Commits of `tablets` in `span` with first <= revision <= upto, oldest first.
+
+    needs: beside each tablet a revision up to which its owner must have closed it; empty: none.
+    All that the tablet has at or below `upto` must lie at or below its need. So a shard that was
+    the owner once answers rightly, or not at all."""
 
     tablets: tuple[TabletId, ...]
     span: KeyRange
@@ -260,6 +299,7 @@ class LogCall(NamedTuple):
     upto: Revision
     limit: int
     bytes_max: int = LOG_SLICE_BYTES
+    needs: tuple[Revision, ...] = ()
 
 
 class LogReply(NamedTuple):
@@ -291,14 +331,28 @@ class Publication(NamedTuple):
     fresh: bool = False
 
 
+class TabletLoad(NamedTuple):
+    """What an owner says of one tablet: stored bytes and live keys, about; writes a second and the
+    slowest hundredth of them, in ms, of the last seconds."""
+
+    tablet: TabletId
+    bytes: int
+    keys: int
+    writes_per_s: float
+    p99_ms: float
+
+
 @dataclass(frozen=True, slots=True)
 class ShardStatus:
-    """What an owner says of itself."""
+    """What an owner says of itself. `loads`: of the tablets that it has figures of; `free_bytes`:
+    of its device, -1 if that is not known."""
 
     disk_bytes: int
     used_bytes: int
     tablets: int
     leases: int
+    loads: tuple[TabletLoad, ...] = ()
+    free_bytes: int = -1
 
 
 class LeaseInfo(NamedTuple):
@@ -312,14 +366,15 @@ class LeaseInfo(NamedTuple):
 class DumpSink(Protocol):
     """Who receives a shard's stored pairs."""
 
-    def begin(self, payload: int, records: int) -> None:
-        """How many bytes of keys and values, and how many pairs, will come."""
+    def begin(self, payload: int, records: int, floor: Revision) -> None:
+        """How many bytes of keys and values, and how many pairs, will come; rows that only reads
+        below `floor` would see may be missing."""
 
     def ready(self) -> bool:
         """Whether the next pairs can be taken now."""
 
     def take(self, pairs: Sequence[tuple[bytes, bytes]]) -> bool:
-        """Some pairs; False if nobody waits any more."""
+        """Some pairs, at most STREAM_CHUNK_BYTES of them or one; False if nobody waits any more."""
 
     def fail(self, refused: RequestRefused) -> None:
         """The store cannot be read: what came is not whole."""
@@ -341,7 +396,8 @@ class OwnerPort(Protocol):
         """Single keys; each is answered by itself."""
 
     def read_log(self, call: LogCall, done: Callable[[LogReply | RequestRefused], None]) -> None:
-        """Refused with COMPACTED when `first` lies below what is still kept."""
+        """Refused with COMPACTED when `first` lies below what is still kept; with OTHER_MAP, which
+        passes, when a tablet is not owned here or not closed up to its need."""
 
     def subscribe(self, publish: Callable[[Publication], None]) -> None:
         """Receive a fresh publication, perhaps at once, and then every later one. Another fresh one
@@ -376,6 +432,21 @@ class OwnerPort(Protocol):
         """What the owner last said of itself; from afar it may be a second old."""
 
 
+@runtime_checkable
+class KeySource(Protocol):
+    """An owner that can tell where to cut its tablets."""
+
+    def sample_keys(
+        self,
+        tablet: TabletId,
+        parts: int,
+        by_load: bool,
+        done: Callable[[tuple[bytes, ...] | RequestRefused], None],
+    ) -> None:
+        """Keys that cut the tablet into `parts` of about equal size (by_load: write rate), rising,
+        parts - 1 of them, or fewer where it has too few keys. From a sample: no full scan."""
+
+
 class PeerPort(Protocol):
     """A shard, as the other shards use it."""
 
@@ -393,3 +464,10 @@ class PeerPort(Protocol):
     def lease_leave(self, lease: int, done: Callable[[RequestRefused | None], None]) -> None:
         """The lease ends: delete the keys that this guest holds of it; `done` when they are gone,
         also if there were none."""
+
+    def copy(self, call: CopyCall, done: Callable[[CopyReply | RequestRefused], None]) -> None:
+        """The next piece of a copy of its tablets; OTHER_MAP: it has not heard of the migration, or
+        owns them no more."""
+
+    def digest(self, call: DigestCall, done: Callable[[Digest | RequestRefused], None]) -> None:
+        """A sum over what it has of its tablets; COMPACTED: ask with a higher floor."""

@@ -167,17 +167,18 @@ def _names(ranges: Sequence[tuple[bytes | None, int]]) -> list[list[str]]:
     taken: set[str] = set()
     names: list[list[str]] = []
     for owner, buckets in ranges:
-        base = "default" if owner is None else _name(owner)
+        base = "default" if owner is None else prefix_name(owner)
         first = () if owner is None else (base,)
         numbered = (f"{base}-{number}" for number in count(len(first)))
-        candidates = (_of_buckets(name, buckets) for name in chain(first, numbered))
+        candidates = (bucket_names(name, buckets) for name in chain(first, numbered))
         found = next(found for found in candidates if taken.isdisjoint(found))
         taken.update(found)
         names.append(found)
     return names
 
 
-def _of_buckets(name: str, buckets: int) -> list[str]:
+def bucket_names(name: str, buckets: int) -> list[str]:
+    """The names of a range's tablets: its own, or one a bucket."""
     return [name] if buckets == 1 else [f"{name}.{bucket}" for bucket in range(buckets)]
 
 
@@ -187,7 +188,8 @@ def _innermost(spans: Sequence[tuple[bytes, KeyRange]], key: bytes) -> bytes | N
     return max(holding, key=len, default=None)
 
 
-def _name(prefix: bytes) -> str:
+def prefix_name(prefix: bytes) -> str:
+    """How a tablet of a prefix is called: `/registry/pods/` is pods."""
     parts = [part for part in prefix.decode("utf-8", "backslashreplace").split("/") if part]
     return "-".join(parts[1:] if len(parts) > 1 and parts[0] == "registry" else parts)
 

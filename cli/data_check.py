@@ -18,13 +18,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from kubebraid.base.errors import Refused
 from kubebraid.coordinator import state
 from kubebraid.coordinator.state import StateUnreadable
 from kubebraid.shard import keycodec
 from kubebraid.shard.audit import Audit, Report
 from kubebraid.shard.fencing import FenceDamaged
 from kubebraid.shard.mark import SHARD_CELL
+from kubebraid.shard.shard_audit import ShardAudit
 from kubebraid.shard.storage.datadir import DataDirError, Extent, inspect
 from kubebraid.shard.storage.engine import Engine, EngineError
 from kubebraid.shard.witness import epoch, witness
@@ -44,7 +44,7 @@ def data(argv: Sequence[str]) -> int:
     flags = parser.parse_args(argv)
     try:
         report = _check(flags.directory)
-    except (DataDirError, EngineError, StateUnreadable, ShardOfCluster) as error:
+    except (DataDirError, EngineError, StateUnreadable) as error:
         print(f"kubebraid ctl data check: {error}; {error.hint}", file=sys.stderr)
         return EXIT_DAMAGED
     print(json.dumps(asdict(report)) if flags.output == "json" else _table(flags.directory, report))
@@ -54,10 +54,14 @@ def data(argv: Sequence[str]) -> int:
 def _check(directory: Path) -> Report:
     with inspect(directory) as (engine, before):
         raw = engine.get(keycodec.cell("coordinator"))
-        if raw is None:
+        shard = engine.get(keycodec.cell(SHARD_CELL))
+        if raw is None and shard is None:
             return _bare(engine)
-        known = state.decode(raw)
-        audit = Audit(engine, known.tablets, known.compact_revision)
+        if raw is None:
+            audit: Audit = ShardAudit(engine, (shard or b"").decode())
+        else:
+            known = state.decode(raw)
+            audit = Audit(engine, known.tablets, known.compact_revision)
         if _lost(before, engine):
             audit.report.find("the store holds less than when it was last served")
         for pages, _ in enumerate(audit.run()):
@@ -73,26 +77,28 @@ def _lost(before: Extent, engine: Engine) -> bool:
         return False  # the audit tells which
 
 
-class ShardOfCluster(Refused):
-    """A shard's map and floor are the coordinators': without them rows cannot be judged."""
-
-    hint = "check a store of `kubebraid serve`; a shard checks its fences at each start"
-
-
 def _bare(engine: Engine) -> Report:
-    """No server ever started on it, so it has to be empty. Raises ShardOfCluster."""
-    if engine.get(keycodec.cell(SHARD_CELL)) is not None:
-        raise ShardOfCluster("this is the store of a cluster's shard; it was not checked")
+    """No server ever started on it, so it has to be empty."""
     report = Report()
     if engine.count(b"\x00", b"\xff", 1):
         report.find("there are rows, and the coordinator's cell is missing")
     return report
 
 
+def _remedy(report: Report) -> str:
+    if report.shard:
+        return (
+            "Nobody else has its rows:\nput its last image back, or make a store of the cluster's"
+            " last snapshot (kubebraid ctl snapshot restore)."
+        )
+    return "Restore it from a snapshot:\n  kubebraid ctl snapshot restore FILE --data-dir NEW"
+
+
 def _table(directory: Path, report: Report) -> str:
+    floor = () if report.shard else (("compacted below", max(report.floor, 0)),)
     rows = (
         ("revision", report.revision),
-        ("compacted below", max(report.floor, 0)),
+        *floor,
         ("keys", report.keys),
         ("older versions", report.versions),
         ("revisions in the log", report.revisions),
@@ -101,12 +107,13 @@ def _table(directory: Path, report: Report) -> str:
         ("findings", report.wrong),
     )
     lines = [f"{name:<22}{value:>16,}" for name, value in rows]
+    if report.shard:
+        lines.insert(0, f"the store of {report.shard}, a shard of a cluster")
     if report.wrong:
         lines += ["", *(f"- {sentence}" for sentence in report.findings)]
         if report.wrong > len(report.findings):
             lines.append(f"- and {report.wrong - len(report.findings):,} more")
-        lines += ["", f"{directory} is damaged; nothing was changed. Restore it from a snapshot:"]
-        lines.append("  kubebraid ctl snapshot restore FILE --data-dir NEW")
+        lines += ["", f"{directory} is damaged; nothing was changed. {_remedy(report)}"]
     else:
         lines += ["", f"{directory} is whole; nothing was changed."]
     return "\n".join(lines)

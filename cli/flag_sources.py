@@ -28,6 +28,7 @@ _CONFIG_FILE: Final = "config-file"
 _NO_KEYS: Final = (_CONFIG_FILE, "print-config")  # about the file itself, so not of it
 # Variables that are no flags: about other programs, and what Kubernetes sets for each Service.
 _FOREIGN: Final = {"ETCD_VERSION", "ETCD_CLIENT_DEBUG"}
+CTLS: Final = frozenset(("KUBEBRAID_ENDPOINT",))  # of `kubebraid ctl`, in the same shell
 _SERVICE: Final = re.compile(r"_(SERVICE_(HOST|PORT).*|PORT(_\d+_(TCP|UDP|SCTP).*)?)$")
 
 
@@ -214,7 +215,7 @@ def _unknown_variables(environ: Mapping[str, str], command: Command) -> list[str
     return [
         name
         for name in sorted(environ)
-        if name.startswith(OURS) and name not in known and not _SERVICE.search(name)
+        if name.startswith(OURS) and name not in known | CTLS and not _SERVICE.search(name)
     ]
 
 

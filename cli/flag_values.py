@@ -32,6 +32,15 @@ _UNITS_MS: Final = {
     "m": 60_000,
     "h": 3_600_000,
 }
+_UNITS_BYTES: Final = {
+    "": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "KiB": 1 << 10,
+    "MiB": 1 << 20,
+    "GiB": 1 << 30,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +113,15 @@ def number(values: Values, name: str, least: int, most: int) -> int:
     if not re.fullmatch(r"-?\d{1,19}", text) or not least <= int(text) <= most:
         raise BadFlags(f"{values.named(name)}={text} is no number from {least} to {most}")
     return int(text)
+
+
+def size_bytes(values: Values, name: str) -> int:
+    """Bytes, or with a unit such as 500MB or 4GiB. Raises BadFlags."""
+    found = re.fullmatch(r"(\d{1,15})([a-zA-Z]*)", values[name])
+    if found is None or found[2] not in _UNITS_BYTES:
+        told = f"{values.named(name)}={values[name]}"
+        raise BadFlags(f"{told} is no size; write bytes, 500MB or 4GiB")
+    return int(found[1]) * _UNITS_BYTES[found[2]]
 
 
 def duration_ms(text: str) -> float | None:

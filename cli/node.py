@@ -186,5 +186,5 @@ class Node:
         self.router.handle(edge, events)
 
 
-def _stored(_was_raised: bool) -> None:
+def _stored(_: object) -> None:
     """A raised alarm counts at once; its record is only for the next start."""

@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from kubebraid.base import secret
-from kubebraid.base.limits import REQUEST_BYTES_CEILING
+from kubebraid.base.limits import REQUEST_BYTES_CEILING, TABLETS_MAX
 from kubebraid.base.links import Peer
 from kubebraid.base.tabletmap import TabletMap
 from kubebraid.proto.links.addresses import AddressRefused, check_open, is_literal, parse, resolve
 from kubebraid.proto.links.handshake import Identity, IdentityRefused, encode
+from kubebraid.router.autosplit import Bounds
 
 from .flag_sources import BadFlags, Values, read_values
 from .flag_values import (
@@ -37,6 +38,7 @@ from .flag_values import (
     listen_urls,
     log_config,
     number,
+    size_bytes,
     split,
 )
 from .layouts import BadLayout, read_layout
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from kubebraid.proto.fronts import FrontKind
 
 COORDINATORS_COUNTS: Final = (1, 3, 5)
+COOLDOWN_MS_MIN: Final = 1_000  # figures are no newer
 ANY_HOST: Final = ("0.0.0.0", "::")
 
 
@@ -97,6 +100,7 @@ class RouterConfig:
     progress_interval_ms: int
     request_bytes_max: int
     txn_ops_max: int
+    auto_split: Bounds
 
 
 def parse_coordinator(
@@ -171,12 +175,27 @@ def parse_router(argv: Sequence[str], environ: Mapping[str, str] | None = None) 
         progress_interval_ms=interval_ms(values, "watch-progress-notify-interval"),
         request_bytes_max=number(values, "max-request-bytes", 1, REQUEST_BYTES_CEILING),
         txn_ops_max=number(values, "max-txn-ops", 1, 1 << 16),
+        auto_split=auto_split(values),
     )
 
 
 def load_secret(member: MemberConfig) -> bytes | None:
     """What the cluster's processes have in common; None without one. Raises SecretRefused."""
     return None if member.secret_file is None else secret.load(member.secret_file)
+
+
+def auto_split(values: Values) -> Bounds:
+    """When a router splits a tablet by itself. Raises BadFlags."""
+    cooldown_ms = interval_ms(values, "auto-split-cooldown")
+    if cooldown_ms < COOLDOWN_MS_MIN:
+        told = f"{values.named('auto-split-cooldown')}={values['auto-split-cooldown']}"
+        raise BadFlags(f"{told} is too short: 1s or more")
+    return Bounds(
+        bytes=size_bytes(values, "auto-split-bytes"),
+        writes=number(values, "auto-split-writes", 0, 1 << 31),
+        tablets_max=number(values, "auto-split-tablets-max", 1, TABLETS_MAX),
+        cooldown_ms=cooldown_ms,
+    )
 
 
 def check_layout(values: Values, shards: Sequence[str]) -> TabletMap:

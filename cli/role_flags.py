@@ -66,6 +66,10 @@ ROUTER_PASSED: Final = (
     ),
     Flag("max-request-bytes", str(REQUEST_BYTES_MAX), "the largest write, in bytes"),
     Flag("max-txn-ops", str(TXN_OPS_MAX), "the most operations in a branch of a transaction"),
+    Flag("auto-split-bytes", "0", "split a tablet that has more, like 4GiB; 0 is off"),
+    Flag("auto-split-writes", "0", "split a tablet that has more writes a second; 0 is off"),
+    Flag("auto-split-tablets-max", "256", "nothing is split by itself from so many tablets on"),
+    Flag("auto-split-cooldown", "5m", "how long after a split none is made by itself"),
 )
 
 COORDINATOR: Final = Command(

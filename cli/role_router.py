@@ -38,6 +38,7 @@ def start(config: RouterConfig) -> int:
         progress_interval_ms=config.progress_interval_ms,
         request_bytes_max=config.request_bytes_max,
         txn_ops_max=config.txn_ops_max,
+        auto_split=config.auto_split,
     )
     cluster = (config.member.cluster, load_secret(config.member))
     for url in urls:

@@ -3,8 +3,10 @@
 What it is: the order of a start and of an end. What it is not: what the flags mean
 (`role_config.py`), how a process runs (`role.py`), or the rules of its parts.
 
-Invariants: a used address is refused before the data directory is touched; the engine is closed
-before the directory's lock is given back.
+Invariants: a used address is refused before the data directory is touched; before anything is
+served the directory's marker says which owner epoch the fences have reached, so that a store that
+comes back with less is known for it; the engine is closed before the directory's lock is given
+back.
 
 Worked example: a shard that was killed starts on the same directory, says START_SHARD with a new
 incarnation, and serves once the map names that one.
@@ -17,12 +19,11 @@ from __future__ import annotations
 import secrets
 
 from kubebraid.base.seams import SystemClock
-from kubebraid.shard.main import ShardProcess
+from kubebraid.shard.main import Place, ShardProcess
 from kubebraid.shard.role import ShardOptions
 from kubebraid.shard.storage.datadir import DataDir, Extent
-from kubebraid.shard.storage.engine import Engine
 from kubebraid.shard.storage.memory import MemoryEngine
-from kubebraid.shard.storage.space import ENDLESS, DeviceSpace, Space
+from kubebraid.shard.storage.space import DeviceSpace
 from kubebraid.shard.witness import epoch, witness
 
 from .listening import check_link_address
@@ -37,15 +38,15 @@ def start(config: ShardConfig) -> int:
     check_link_address(config.listen, secret)
     if config.engine == "memory":
         # Another number each time, so that nobody takes what was lost for what was kept.
-        return _serve(config, secret, MemoryEngine(), f"memory-{secrets.token_hex(8)}")
+        return _serve(config, secret, Place(MemoryEngine()), f"memory-{secrets.token_hex(8)}")
     directory = DataDir.open(config.data_dir)
     try:
         engine = directory.open_engine()
         held = Extent()
         try:
             directory.begin(Extent(witness(engine), epoch(engine)))
-            space = DeviceSpace(directory.path)
-            code = _serve(config, secret, engine, directory.uuid, space)
+            place = Place(engine, DeviceSpace(directory.path), directory.started)
+            code = _serve(config, secret, place, directory.uuid)
             held = Extent(witness(engine), epoch(engine))
         finally:
             engine.close()
@@ -55,9 +56,7 @@ def start(config: ShardConfig) -> int:
         directory.close()
 
 
-def _serve(
-    config: ShardConfig, secret: bytes | None, engine: Engine, store: str, space: Space = ENDLESS
-) -> int:
+def _serve(config: ShardConfig, secret: bytes | None, place: Place, store: str) -> int:
     fatal = Fatal()
     options = ShardOptions(
         name=config.member.name,
@@ -68,4 +67,4 @@ def _serve(
         incarnation=secrets.randbits(63),
     )
     cluster = (config.member.cluster, secret)
-    return run(ShardProcess(options, cluster, engine, SystemClock(), space, fatal), fatal)
+    return run(ShardProcess(options, cluster, place, SystemClock(), fatal), fatal)

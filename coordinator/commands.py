@@ -13,15 +13,19 @@ Tested in tests/unit/coordinator/test_commands.py.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from functools import partial
-from typing import Final, TypeVar, assert_never
+from typing import Final, assert_never
 
-from kubebraid.base.ports import Alarm
-from kubebraid.base.revision import Revision, TabletId
+from kubebraid.base.ports import NEVER_ADOPTED, Adoption, Alarm
+from kubebraid.base.reshard import Action, Control, Phase, Planned
 
-from .state import Stored, map_fields, map_of
+from .migrations import Step
+from .rows import Stored, migration_of, migration_row, pairs, typed
+from .state import map_fields, map_of
 from .transition import (
     Acquire,
+    Adopted,
     Command,
     Found,
     RaiseFloor,
@@ -33,7 +37,6 @@ from .transition import (
 )
 
 VERSION: Final = 1
-T = TypeVar("T")
 
 
 def encode(command: Command) -> bytes:
@@ -59,23 +62,63 @@ def _fields(command: Command) -> tuple[str, Stored]:
             return "take-reign", {}
         case Found(cluster, tablets):
             return "found", {"cluster": cluster, **map_fields(tablets)}
-        case Acquire(node, cepoch, renewals, length):
-            where = {"node": node, "cepoch": cepoch, "renewals": renewals}
-            return "acquire", {**where, "length": length}
-        case Renew(node, cepoch, renewals, window):
-            where = {"node": node, "cepoch": cepoch, "renewals": renewals}
-            return "renew", {**where, "window": window}
-        case Release(node, cepoch, window):
-            return "release", {"node": node, "cepoch": cepoch, "window": window}
-        case StartShard(cepoch, shard, store, incarnation, address, ends, replaces):
+        case Acquire() | Renew() | Release():
+            return _of_lease(command)
+        case StartShard(cepoch, shard, store, incarnation, address, ends, replaces, previous):
             who = {"shard": shard, "store": store, "incarnation": incarnation, "address": address}
-            return "start-shard", {"cepoch": cepoch, **who, "ends": ends, "replaces": replaces}
+            what = {"ends": ends, "replaces": replaces, "previous": previous}
+            return "start-shard", {"cepoch": cepoch, **who, **what}
+        case Adopted(shard, adoption):
+            return "adopted", {"shard": shard, "adoption": adoption}
+        case Planned() | Step() | Control():
+            return _of_migrations(command)
         case RaiseFloor(revision):
             return "raise-floor", {"revision": revision}
         case SetAlarm(alarm, raised):
             return "set-alarm", {"member": alarm.member, "kind": alarm.kind, "raised": raised}
         case _:
             assert_never(command)
+
+
+def _of_lease(command: Acquire | Renew | Release) -> tuple[str, Stored]:
+    who: Stored = {"node": command.node, "cepoch": command.cepoch}
+    match command:
+        case Acquire(_, _, renewals, length):
+            return "acquire", {**who, "renewals": renewals, "length": length}
+        case Renew(_, _, renewals, window):
+            return "renew", {**who, "renewals": renewals, "window": window}
+        case Release(_, _, window):
+            return "release", {**who, "window": window}
+
+
+def _of_migrations(command: Planned | Step | Control) -> tuple[str, Stored]:
+    match command:
+        case Planned(migrations, version):
+            rows = [migration_row(migration) for migration in migrations]
+            return "plan", {"migrations": rows, "map_version": version}
+        case Step(name, cepoch, freeze, before, after, ends, why):
+            where = {"id": name, "cepoch": cepoch, "freeze": freeze, "before": before}
+            return "step", {**where, "after": after, "ends": ends, "why": why}
+        case Control():
+            return "control", command._asdict()
+
+
+def _migrations(name: str, body: Stored) -> Command | None:
+    number, text = partial(_number, body), partial(_text, body)
+    match name:
+        case "plan":
+            plan = tuple(migration_of(row) for row in body["migrations"])
+            return Planned(plan, number("map_version"))
+        case "step":
+            where = (text("id"), number("cepoch"), number("freeze"))
+            row = (Phase(number("before")), Phase(number("after")))
+            return Step(*where, *row, pairs(body["ends"]), text("why"))
+        case "control":
+            limits = (number("rate"), number("pause_ms"), number("lag_ms"))
+            keep_source = typed(body["keep_source"], bool)
+            return Control(text("id"), Action(number("action")), *limits, keep_source)
+        case _:
+            return None
 
 
 def _command(name: str, body: Stored) -> Command | None:
@@ -94,30 +137,29 @@ def _command(name: str, body: Stored) -> Command | None:
             return Release(text("node"), number("cepoch"), number("window"))
         case "start-shard":
             who = (text("shard"), text("store"), number("incarnation"), text("address"))
-            return StartShard(number("cepoch"), *who, _ends(body), number("replaces"))
+            previous = body.get("previous", NEVER_ADOPTED)  # it was not said at first
+            later = (pairs(body["ends"]), number("replaces"), _adoption(previous))
+            return StartShard(number("cepoch"), *who, *later)
+        case "adopted":
+            return Adopted(text("shard"), _adoption(body["adoption"]))
         case "raise-floor":
             return RaiseFloor(number("revision"))
         case "set-alarm":
-            raised = _typed(body["raised"], bool)
+            raised = typed(body["raised"], bool)
             return SetAlarm(Alarm(number("member"), number("kind")), raised)
         case _:
-            return None
+            return _migrations(name, body)
 
 
 def _number(body: Stored, field: str) -> int:
-    return _typed(body[field], int)
+    return typed(body[field], int)
 
 
 def _text(body: Stored, field: str) -> str:
-    return _typed(body[field], str)
+    return typed(body[field], str)
 
 
-def _ends(body: Stored) -> tuple[tuple[TabletId, Revision], ...]:
-    return tuple((_typed(tablet, int), _typed(end, int)) for tablet, end in body["ends"])
-
-
-def _typed(found: object, kind: type[T]) -> T:
-    """Raises TypeError. Taken as it is, it would raise while the command is carried out."""
-    if type(found) is not kind:
-        raise TypeError(f"{found!r} is no {kind.__name__}")
-    return found
+def _adoption(found: Iterable[object]) -> Adoption:
+    """Raises TypeError, ValueError."""
+    incarnation, marks = found
+    return Adoption(typed(incarnation, int), typed(marks, int))

@@ -65,7 +65,9 @@ class Coordinator:
     def alarms(self) -> frozenset[Alarm]:
         return self._state.alarms
 
-    def set_alarm(self, alarm: Alarm, raised: bool, done: Callable[[bool], None]) -> None:
+    def set_alarm(
+        self, alarm: Alarm, raised: bool, done: Callable[[bool | RequestRefused], None]
+    ) -> None:
         was_raised = alarm in self._state.alarms
         if was_raised is not raised:
             self._change(SetAlarm(alarm, raised))

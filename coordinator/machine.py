@@ -27,6 +27,7 @@ from .transition import Command
 UNFOUNDED: Final = State(0, NEVER_COMPACTED, layout([]))
 CHANGED: Final = b"1"  # what a command that changed something is answered
 UNCHANGED: Final = b"0"
+REFUSED: Final = b"-"  # with the reason behind it, for whoever asked
 
 Answered: TypeAlias = Callable[[bytes | None], None]
 
@@ -53,7 +54,10 @@ class StateMachine:
         if not isinstance(known, transition.Renew):
             self.index = index
         self._become(after)
-        return UNCHANGED if after is before else CHANGED
+        if after is not before:
+            return CHANGED
+        why = transition.refusal(before, known)
+        return REFUSED + why.encode() if why else UNCHANGED
 
     def snapshot(self) -> bytes:
         return b"%d " % self.index + codec.encode(self.state)
@@ -72,9 +76,18 @@ class StateMachine:
         """The log has brought a new state."""
         raise NotImplementedError
 
-    def _submit(self, command: Command, done: Answered) -> None:
+    def submit(self, command: Command, done: Answered) -> None:
+        """Into the log; `done` is told None where the outcome is not known."""
         assert self._log is not None, "attached"
         try:
             self._log.submit(commands.encode(command), done)
         except QueueFull:
             done(None)  # it will not be applied, and saying less is never wrong
+
+    def barrier(self, done: Callable[[bool], None]) -> None:
+        """`done(True)`: everything that was in the log before is applied here."""
+        assert self._log is not None, "attached"
+        try:
+            self._log.barrier(done)
+        except QueueFull:
+            done(False)

@@ -1,11 +1,10 @@
 """One coordinator: the replicated state as it stands here, and the sequencer while it holds it.
 
 What it is: the machine that the log drives, the lease of the sequencer, and the queue of those who
-ask for revisions: collect, check the lease, allocate, answer. What it is not: the log itself, or
-the connections over which others ask (`service.py`).
+ask for revisions: collect, check the lease, allocate, answer. What it is not: the log itself,
+which shard may start (`starts.py`), or the connections over which others ask (`service.py`).
 
-Words: a member *serves* while it holds the lease of the present reign; a *start* is a shard's
-process that wants its tablets.
+Words: a member *serves* while it holds the lease of the present reign.
 
 Invariants:
 - a request is answered only if the lease was checked after it had been collected: whatever pause
@@ -25,11 +24,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
 from kubebraid.base.ports import (
+    Adoption,
     Alarm,
     AllocReply,
     AllocRequest,
@@ -41,10 +40,12 @@ from kubebraid.base.revision import Revision
 from kubebraid.base.seams import Clock
 
 from .machine import CHANGED, UNCHANGED, StateMachine
+from .orders import Orders
 from .reign import Reign
 from .sequencer import Sequencer
+from .starts import Starts
 from .state import State
-from .transition import Found, RaiseFloor, SetAlarm, StartShard
+from .transition import Found, RaiseFloor, SetAlarm
 
 
 @dataclass(slots=True)
@@ -70,8 +71,9 @@ class Member(StateMachine):
         self._sequencer: Sequencer | None = None
         self._allocs: list[_Asked] = []
         self._samples: list[tuple[object, Callable[[Sample], None]]] = []
-        self._starts: dict[str, ShardStart] = {}
-        self._starting: set[str] = set()
+        self._starts = Starts(self)
+        self.orders = Orders(self, clock)
+        self._followed: State | None = None
         self._lease_sent = False
 
     def _applied(self, state: State) -> None:
@@ -94,22 +96,13 @@ class Member(StateMachine):
         """A sample that covers whatever was acknowledged before the call."""
         self._samples.append((asker, done))
 
-    def start_shard(self, start: ShardStart) -> RequestRefused | None:
-        """Give a shard's process its tablets: the map says it when it is done. Repeated, it does
-        nothing more. A refusal is for the operator, and final."""
-        if not self.state.cluster:
-            return None
-        if all(tablet.shard != start.shard for tablet in self.state.tablets.tablets):
-            return errors.unimplemented(f"no tablet belongs to a shard called {start.shard!r}")
-        known = self.state.shard(start.shard)
-        if known is not None and known.store != start.store:
-            return errors.unimplemented(
-                f"{start.shard} holds its tablets in store {known.store}, not in {start.store}: "
-                "start it with the data directory it had"
-            )
-        if known is None or known.incarnation != start.incarnation:
-            self._starts[start.shard] = start
-        return None
+    def start_shard(self, start: ShardStart, refuse: Callable[[RequestRefused], None]) -> None:
+        """See Starts.start."""
+        self._starts.start(start, refuse)
+
+    def adopted(self, shard: str, adoption: Adoption) -> None:
+        """See Starts.adopted."""
+        self._starts.adopted(shard, adoption)
 
     def compact(self, revision: Revision, done: Callable[[RequestRefused | None], None]) -> None:
         """Raise the floor; answered behind its application here, so every later sample has it."""
@@ -124,15 +117,17 @@ class Member(StateMachine):
             else:
                 done(None if answer == CHANGED else errors.COMPACTED)
 
-        self._submit(RaiseFloor(revision), answered)
+        self.submit(RaiseFloor(revision), answered)
 
-    def set_alarm(self, alarm: Alarm, raised: bool, done: Callable[[bool], None]) -> None:
-        """Raise or disarm; `done` is told whether it was raised before."""
+    def set_alarm(
+        self, alarm: Alarm, raised: bool, done: Callable[[bool | RequestRefused], None]
+    ) -> None:
+        """Raise or disarm; `done` is told whether it was raised before, if that is known."""
 
         def answered(answer: bytes | None) -> None:
-            done(raised is (answer == UNCHANGED) if answer is not None else False)
+            done(errors.TIMED_OUT if answer is None else raised is (answer == UNCHANGED))
 
-        self._submit(SetAlarm(alarm, raised), answered)
+        self.submit(SetAlarm(alarm, raised), answered)
 
     def forget(self, asker: object) -> None:
         """Its connection is gone: nobody waits for the answers."""
@@ -152,6 +147,7 @@ class Member(StateMachine):
             state.compact_revision,
             state.alarms,
             state.shards,
+            state.migrations,
         )
 
     def sampled(self) -> Sample | None:
@@ -167,14 +163,19 @@ class Member(StateMachine):
     def turn(self) -> bool:
         """Follow the state, answer who waits, keep the lease. Answers: can more be done now?"""
         self._follow_state()
+        if self._sequencer is not None:
+            self.orders.turn(self._sequencer)
         self._serve()
         self._found()
         self._keep_lease()
-        self._start_shards()
+        if self._sequencer is not None:
+            self._starts.turn(self._sequencer)
         return False
 
     def next_deadline_ms(self) -> int | None:
-        return None if self._lease_sent else self._reign.next_deadline_ms()
+        reign = None if self._lease_sent else self._reign.next_deadline_ms()
+        switch = None if self._sequencer is None else self.orders.next_deadline_ms()
+        return min((d for d in (reign, switch) if d is not None), default=None)
 
     def release(self, done: Callable[[], None]) -> None:
         """A planned end (rule M9): hand the lease back, so that a successor need not wait."""
@@ -184,7 +185,7 @@ class Member(StateMachine):
         if command is None:
             done()
         else:
-            self._submit(command, lambda _answer: done())
+            self.submit(command, lambda _answer: done())
 
     def _follow_state(self) -> None:
         """What was applied since: a reign that began or ended, a wider window, a new map."""
@@ -200,6 +201,11 @@ class Member(StateMachine):
             last = {tablet.id: self._reign.begin for tablet in state.tablets.tablets}
             sequencer = Sequencer(state.cepoch, state.tablets, last, state.lease.window)
             self._sequencer = sequencer
+            self.orders.clear()
+            self._followed = None
+        if state is not self._followed:
+            sequencer.expect(state.next_tablet, state.coming)
+            self._followed = state
         sequencer.widen(state.lease.window)
         sequencer.raise_floor(state.compact_revision)
         if state.tablets.version > sequencer.map_version:
@@ -243,7 +249,7 @@ class Member(StateMachine):
             if answer == UNCHANGED:
                 self._reign.failed()
 
-        self._submit(command, answered)
+        self.submit(command, answered)
 
     def _found(self) -> None:
         """The first state, from whoever leads; of several the log takes one."""
@@ -255,26 +261,4 @@ class Member(StateMachine):
             self._founding_sent = False
 
         self._founding_sent = True
-        self._submit(self._founding, answered)
-
-    def _start_shards(self) -> None:
-        """Freeze, which fixes H, and ask the log for a map that names the new process."""
-        sequencer = self._sequencer
-        if sequencer is None:
-            return
-        for shard, start in list(self._starts.items()):
-            known = self.state.shard(shard)
-            done = known is not None and known.incarnation == start.incarnation
-            if done or (known is not None and known.store != start.store):
-                del self._starts[shard]  # named, or another disk came first: it asks again, in vain
-            elif shard not in self._starting:
-                self._starting.add(shard)
-                ends = sequencer.freeze(shard, self.state.tablets)
-                replaces = 0 if known is None else known.since
-                command = StartShard(sequencer.cepoch, *start, ends, replaces)
-                self._submit(command, partial(_started, self._starting, shard))
-
-
-def _started(starting: set[str], shard: str, _answer: bytes | None) -> None:
-    """Whatever was answered: the state tells whether it has to be tried again."""
-    starting.discard(shard)
+        self.submit(self._founding, answered)

@@ -49,19 +49,19 @@ class _Switch:
 
     def opened(self, link: Link) -> None:
         if link.peer.role == ROLE:
-            self._log.transport.opened(link)
+            self._log.opened(link)
         else:
             self._service.opened(link)
 
     def received(self, link: Link, kind: int, body: bytes) -> None:
         if link.peer.role == ROLE:
-            self._log.transport.received(link, kind, body)
+            self._log.received(link, kind, body)
         else:
             self._service.received(link, kind, body)
 
     def closed(self, link: Link) -> None:
         if link.peer.role == ROLE:
-            self._log.transport.closed(link)
+            self._log.closed(link)
         else:
             self._service.closed(link)
 

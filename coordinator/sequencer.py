@@ -6,15 +6,17 @@ be asked at all (`reign.py`), nor the clock.
 
 Words: `last[t]`: highest revision ever allocated to t; R: highest revision ever allocated;
 *cepoch*: the reign of this sequencer; *window*: the highest revision it may hand out; a *frozen*
-tablet's owner is about to change, and its last is what the next one begins behind; a request is
-*held* when only what is on its way (a map, a window) can decide it.
+tablet's owner is about to change, and its last is what the next one begins behind: for a process
+that starts, or for a migration that *switches* it; a request is *held* when only what is on its way
+(a map, a window) can decide it; a tablet is *retired* that was in a map and will not be again.
 
 Invariants:
 - inv13: revisions of one cepoch are issued strictly upwards, each once (+1, dense);
 - inv13: nothing above the window is handed out;
 - inv14: the same (owner, incarnation, request number) gets the same answer and takes nothing twice;
-- M3: an oepoch higher than the map's is held until the map has it, a lower one is refused;
-- last[t] <= R for every t; neither falls; R == max(last) unless the store is new;
+- M3: an oepoch higher than the map's is held until the map has it, and so is a tablet that may
+  still come; a lower oepoch and a retired tablet are refused;
+- last[t] <= R for every t of the map; neither falls; R == max(last) unless the store is new;
 - a refused or held request takes nothing at all;
 - one that several owners wait for (lanes) is refused once any of them has asked for anything else:
   whoever gave up and closed its tablets is given no revision behind its back.
@@ -61,6 +63,9 @@ class Sequencer:
         self._floor: Revision = -1
         self._window = window
         self._frozen: set[TabletId] = set()
+        self._switching: frozenset[TabletId] = frozenset()
+        self._next_tablet = 1 + max(last)
+        self._coming: frozenset[TabletId] = frozenset()
         self._answered: dict[str, tuple[int, int, AllocReply]] = {}
 
     @property
@@ -103,8 +108,27 @@ class Sequencer:
         self._frozen.update(mine)
         return tuple((tablet, self._last[tablet]) for tablet in mine)
 
+    def thaw(self, shard: str, tablets: TabletMap) -> None:
+        """Its H will never be used."""
+        self._frozen.difference_update(t.id for t in tablets.tablets if t.shard == shard)
+
+    def switch(self, tablets: frozenset[TabletId]) -> None:
+        """Exactly these are frozen for migrations from now on, until the next call."""
+        self._switching = tablets
+
+    def last(self) -> Mapping[TabletId, Revision]:
+        """H of every tablet of the map, if it were frozen now."""
+        return self._last
+
+    def expect(self, next_tablet: TabletId, coming: frozenset[TabletId]) -> None:
+        """Which tablets may be in a later map: those from `next_tablet` on, and `coming`. All
+        others that the present one lacks are retired."""
+        assert next_tablet >= self._next_tablet, "ids are not given twice"
+        self._next_tablet, self._coming = next_tablet, coming
+
     def adopt_map(self, tablets: TabletMap) -> None:
-        """A new map was applied: its owner epochs count, what they replaced is frozen no more."""
+        """A new map was applied: its owner epochs count, what they replaced is frozen no more. A
+        new tablet's last is its beginning: that of whatever had its keys."""
         assert tablets.version > self._map_version, "maps come in order"
         self._map_version = tablets.version
         for tablet in tablets.tablets:
@@ -112,6 +136,10 @@ class Sequencer:
                 self._frozen.discard(tablet.id)
                 self._oepoch[tablet.id] = tablet.oepoch
                 self._last.setdefault(tablet.id, tablet.begin)
+                assert self._last[tablet.id] >= tablet.begin, "a commit begins at an end (inv18)"
+        for gone in self._last.keys() - {tablet.id for tablet in tablets.tablets}:
+            del self._last[gone], self._oepoch[gone]
+            self._frozen.discard(gone)
 
     # -- requests ------------------------------------------------------------------------------
 
@@ -139,7 +167,9 @@ class Sequencer:
         if self._revision + request.writes > self._window:
             return True
         return any(
-            tablet in self._frozen or oepoch > self._oepoch.get(tablet, 0)
+            tablet in self._frozen
+            or tablet in self._switching
+            or oepoch > self._oepoch.get(tablet, 0)
             for tablet, oepoch, _ in request.ends
         )
 
@@ -156,7 +186,12 @@ class Sequencer:
         assert request.ends or request.cepoch == self._cepoch, "what could be refused by name"
         if request.cepoch != self._cepoch or not all(map(self._holds_still, request.lanes)):
             return self._refuse(request)
-        stale = tuple(t for t, oepoch, _ in request.ends if oepoch < self._oepoch.get(t, 0))
+        known, below, coming = self._oepoch, self._next_tablet, self._coming
+        stale = tuple(
+            t
+            for t, oepoch, _ in request.ends
+            if (oepoch < known[t] if t in known else t < below and t not in coming)
+        )
         if stale:
             return AllocReply(0, self.sample(), stale)
         if self._held(request):

@@ -23,8 +23,11 @@ from typing import Final
 from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
 from kubebraid.base.links import Link
-from kubebraid.base.ports import AllocReply, AllocRequest, Sample
+from kubebraid.base.ports import AllocReply, AllocRequest, Sample, ShardStart
+from kubebraid.base.reshard import Control, Planned
+from kubebraid.proto import coordinator_reshard as codec
 from kubebraid.proto import coordinator_wire as wire
+from kubebraid.proto.coordinator_reshard import Answered, Listed
 from kubebraid.proto.coordinator_wire import (
     Change,
     Changed,
@@ -78,13 +81,21 @@ class CoordinatorService:
             case CoordinatorKind.READ_REVISION:
                 self._read_revision(link, *wire.decode_read_revision(body))
             case CoordinatorKind.START_SHARD:
-                start = wire.decode_start(body)
-                refused = self._member.start_shard(start)
-                if refused is not None:
-                    told = wire.encode_shard_refused(start.incarnation, refused.message)
-                    link.send(CoordinatorKind.SHARD_REFUSED, told)
+                self._start(link, wire.decode_start(body))
+            case CoordinatorKind.SHARD_ADOPTED:
+                self._member.adopted(*wire.decode_adopted(body))
             case CoordinatorKind.CHANGE:
                 self._change(link, wire.decode_change(body))
+            case CoordinatorKind.REPORT:
+                self._member.orders.report(codec.decode_report(body))
+            case CoordinatorKind.RESHARD:
+                self._reshard(link, *codec.decode_reshard(body))
+            case CoordinatorKind.RESHARD_ASK:
+                number = codec.decode_reshard_ask(body)
+                listed = Listed(
+                    number, self._member.orders.progress() if self._member.serves else None
+                )
+                link.send(CoordinatorKind.RESHARD_LIST, codec.encode_reshard_list(listed))
             case CoordinatorKind.STATUS:
                 number = wire.decode_status_ask(body)
                 link.send(CoordinatorKind.STATUS_ANSWER, wire.encode_status(number, self.status()))
@@ -107,18 +118,37 @@ class CoordinatorService:
 
         self._member.read_revision(link, done)
 
+    def _start(self, link: Link, start: ShardStart) -> None:
+        def refuse(why: RequestRefused) -> None:
+            told = wire.encode_shard_refused(start.incarnation, why.message)
+            link.send(CoordinatorKind.SHARD_REFUSED, told)
+
+        self._member.start_shard(start, refuse)
+
     def _change(self, link: Link, change: Change) -> None:
         def answer(was_raised: bool, refused: RequestRefused | None) -> None:
             told = wire.encode_changed(Changed(change.number, was_raised, refused))
             link.send(CoordinatorKind.CHANGE_ANSWER, told)
+
+        def alarmed(was: bool | RequestRefused) -> None:
+            answer(was is True, was if isinstance(was, RequestRefused) else None)
 
         if not self._member.serves:
             answer(False, errors.NO_LEADER)
         elif change.floor is not None:
             self._member.compact(change.floor, lambda refused: answer(False, refused))
         else:
-            alarm, raised = change.alarm, change.raised
-            self._member.set_alarm(alarm, raised, lambda was_raised: answer(was_raised, None))
+            self._member.set_alarm(change.alarm, change.raised, alarmed)
+
+    def _reshard(self, link: Link, number: int, request: Planned | Control) -> None:
+        def answer(refused: RequestRefused | None) -> None:
+            told = codec.encode_reshard_answer(Answered(number, refused))
+            link.send(CoordinatorKind.RESHARD_ANSWER, told)
+
+        if self._member.serves:
+            self._member.orders.order(request, answer)
+        else:
+            answer(errors.NO_LEADER)
 
     def status(self) -> MemberStatus:
         """What operators are told; it is no question to the log."""

@@ -1,8 +1,8 @@
 """The coordinator's replicated state: slow, small, and a value.
 
-What it is: the tablet map, the sequencer's lease and window, the shards, the compaction floor and
-the alarms, with a versioned byte form. What it is not: how it changes (`transition.py`) or where
-it is kept (one cell of an engine, or the replicated log).
+What it is: the tablet map, the sequencer's lease and window, the shards, the migrations, the
+compaction floor and the alarms, with a versioned byte form. What it is not: how it changes
+(`transition.py`) or where it is kept (one cell of an engine, or the replicated log).
 
 Words: a *reign* is the time of one sequencer, numbered by cepoch; `window` is the highest revision
 that the present reign may hand out; `renewals` counts the renewals of its lease.
@@ -20,14 +20,17 @@ import zlib
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from kubebraid.base.keyspace import KeyRange
-from kubebraid.base.ports import Alarm, ShardPlace
-from kubebraid.base.revision import FIRST_REVISION, Epoch, Revision
-from kubebraid.base.tabletmap import Tablet, TabletMap
+from kubebraid.base.ports import NEVER_ADOPTED, Adoption, Alarm, ShardPlace
+from kubebraid.base.reshard import UNDECIDED, Migration
+from kubebraid.base.revision import FIRST_REVISION, Epoch, Revision, TabletId
+from kubebraid.base.tabletmap import TabletMap
 
-FORMAT: Final = 2
-READABLE: Final = (1, FORMAT)  # 1: before there were leases, shards and buckets
-Stored: TypeAlias = dict[str, Any]  # type: ignore[explicit-any]  # JSON has any shape
+from .rows import Stored, migration_of, migration_row, tablet_of, tablet_row
+
+FORMAT: Final = 3
+# 1: before there were leases, shards and buckets; 2: before adoptions and migrations.
+READABLE: Final = (1, 2, FORMAT)
+Fields: TypeAlias = list[Any]  # type: ignore[explicit-any]  # JSON has any shape
 NEVER_COMPACTED: Final[Revision] = -1  # etcd: even Compact(0) is taken once
 
 
@@ -57,6 +60,8 @@ class State:
     cluster: str = ""
     lease: Lease = field(default_factory=Lease)
     shards: tuple[ShardPlace, ...] = ()
+    migrations: tuple[Migration, ...] = ()  # in the order in which they were planned
+    given: TabletId = 0  # the highest id that a plan has given to a new tablet
 
     def __post_init__(self) -> None:
         assert self.cepoch >= 0
@@ -64,10 +69,39 @@ class State:
         assert self.lease.window >= FIRST_REVISION
         names = [shard.name for shard in self.shards]
         assert names == sorted(set(names)), "shards are sorted, each once"
+        assert len({m.id for m in self.migrations}) == len(self.migrations), "ids are unique"
+
+    @property
+    def next_tablet(self) -> TabletId:
+        """The id of the next new tablet; none at or above it was ever given, none is given twice:
+        whatever has left the map had been in it, or was given by a plan."""
+        return 1 + max(self.given, *(tablet.id for tablet in self.tablets.tablets))
+
+    @property
+    def coming(self) -> frozenset[TabletId]:
+        """Tablets that a migration may still bring into the map."""
+        undecided = (m for m in self.migrations if m.phase in UNDECIDED)
+        return frozenset(tablet.id for m in undecided for tablet in m.targets)
+
+    def migration(self, name: str) -> Migration | None:
+        """The migration with this id."""
+        return next((m for m in self.migrations if m.id == name), None)
 
     def shard(self, name: str) -> ShardPlace | None:
         """The record of a shard that has been started once."""
         return next((shard for shard in self.shards if shard.name == name), None)
+
+
+def admits(known: ShardPlace | None, previous: Adoption) -> bool:
+    """Whether a store that says `previous` holds all that its shard ever acknowledged, as far as
+    the coordinators can tell. Incarnations that were never confirmed acknowledged nothing, so a
+    store that any of them took will do."""
+    if known is None:
+        return previous == NEVER_ADOPTED
+    newest = known.confirmed
+    if previous.incarnation == newest.incarnation:
+        return previous.marks >= newest.marks
+    return previous.incarnation in known.tried
 
 
 def encode(state: State) -> bytes:
@@ -81,6 +115,8 @@ def encode(state: State) -> bytes:
             "compact_revision": state.compact_revision,
             "alarms": sorted(state.alarms),
             "shards": [list(shard) for shard in state.shards],
+            "migrations": [migration_row(migration) for migration in state.migrations],
+            "given": state.given,
             **map_fields(state.tablets),
         },
         separators=(",", ":"),
@@ -92,23 +128,13 @@ def map_fields(tablets: TabletMap) -> Stored:
     """A map as JSON can hold it."""
     return {
         "map_version": tablets.version,
-        "tablets": [
-            [
-                *(t.id, t.name, t.span.start.hex(), _hex(t.span.end), t.shard, t.oepoch),
-                *(t.bucket, t.buckets, t.begin),
-            ]
-            for t in tablets.tablets
-        ],
+        "tablets": [tablet_row(tablet) for tablet in tablets.tablets],
     }
 
 
 def map_of(body: Stored) -> TabletMap:
-    """The inverse of `map_fields`; rows of format 1 end with the owner epoch."""
-    tablets = tuple(
-        Tablet(number, name, KeyRange(bytes.fromhex(start), _unhex(end)), shard, oepoch, *later)
-        for number, name, start, end, shard, oepoch, *later in body["tablets"]
-    )
-    return TabletMap(body["map_version"], tablets)
+    """The inverse of `map_fields`."""
+    return TabletMap(body["map_version"], tuple(tablet_of(row) for row in body["tablets"]))
 
 
 def decode(raw: bytes) -> State:
@@ -136,13 +162,15 @@ def _state(body: Stored) -> State:
         alarms=frozenset(Alarm(member, kind) for member, kind in body.get("alarms", ())),
         cluster=body.get("cluster", ""),
         lease=Lease(*body.get("lease", ())),
-        shards=tuple(ShardPlace(*shard) for shard in body.get("shards", ())),
+        shards=tuple(_place(shard) for shard in body.get("shards", ())),
+        migrations=tuple(migration_of(row) for row in body.get("migrations", ())),
+        given=body.get("given", 0),
     )
 
 
-def _hex(end: bytes | None) -> str | None:
-    return None if end is None else end.hex()
-
-
-def _unhex(end: str | None) -> bytes | None:
-    return None if end is None else bytes.fromhex(end)
+def _place(fields: Fields) -> ShardPlace:
+    """Rows of format 2 end with `since`."""
+    confirmed, tried = fields[5:] or (NEVER_ADOPTED, ())
+    name, store, incarnation, address, since = fields[:5]
+    durable = Adoption(*confirmed)
+    return ShardPlace(name, store, incarnation, address, since, durable, tuple(tried))

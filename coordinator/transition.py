@@ -1,7 +1,8 @@
 """(state, command) -> state: every change of the coordinator's state, as a total function.
 
-What it is: the commands of the replicated log and what each does. What it is not: replication;
-one process applies them directly, a cluster through its log, in the same order everywhere.
+What it is: the commands of the replicated log and what each does, but for those of migrations
+(`migrations.py`). What it is not: replication; one process applies them directly, a cluster through
+its log, in the same order everywhere.
 
 Invariants:
 - total: a command that does not apply is answered by the unchanged state, never an exception;
@@ -9,7 +10,9 @@ Invariants:
 - inv13: a reign hands out nothing above its window; the next one begins above it;
 - M2: what was decided on a sequencer's word counts in the reign of that word alone, and H for the
   process that was there when it was fixed;
-- M6: a shard's process owns nothing before a map gave its tablets a new oepoch for it.
+- M6: a shard's process owns nothing before a map gave its tablets a new oepoch for it;
+- a shard's process is let in only if its store says an adoption behind which nothing was
+  acknowledged that it lacks: the confirmed one or a later one (docs/decisions/0012).
 
 Worked example: `apply(state, RaiseFloor(90))` with the floor at 100 answers the state unchanged.
 
@@ -20,13 +23,18 @@ tests/unit/coordinator/test_transition.py.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TypeAlias, assert_never
+from typing import Final, TypeAlias, assert_never
 
-from kubebraid.base.ports import Alarm, ShardPlace
+from kubebraid.base.ports import NEVER_ADOPTED, Adoption, Alarm, ShardPlace
+from kubebraid.base.reshard import Control, Planned
 from kubebraid.base.revision import FIRST_REVISION, Epoch, Revision, TabletId
 from kubebraid.base.tabletmap import Tablet, TabletMap, with_new_epochs
 
-from .state import Lease, State
+from . import migrations
+from .migrations import Step
+from .state import Lease, State, admits
+
+TRIED_MAX: Final = 16  # starts in a row that end before they are durable are kept, and no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +85,8 @@ class Release:
 class StartShard:
     """A shard's process takes its tablets. `ends`: H of each, as the sequencer of `cepoch` fixed
     it when it froze them. `replaces`: since which map version the process before had them (0: there
-    was none): what another one was given since is above these ends."""
+    was none): what another one was given since is above these ends. `previous`: what its store
+    says."""
 
     cepoch: Epoch
     shard: str
@@ -86,6 +95,16 @@ class StartShard:
     address: str
     ends: tuple[tuple[TabletId, Revision], ...]
     replaces: int
+    previous: Adoption = NEVER_ADOPTED
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """The shard's store says this adoption, durably. From now on a store that says less is an
+    older copy; before the first one of its incarnation the process acknowledges nothing."""
+
+    shard: str
+    adoption: Adoption
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +123,18 @@ class SetAlarm:
 
 
 Command: TypeAlias = (
-    TakeReign | Found | Acquire | Renew | Release | StartShard | RaiseFloor | SetAlarm
+    TakeReign
+    | Found
+    | Acquire
+    | Renew
+    | Release
+    | StartShard
+    | Adopted
+    | Planned
+    | Step
+    | Control
+    | RaiseFloor
+    | SetAlarm
 )
 
 
@@ -120,6 +150,14 @@ def apply(state: State, command: Command) -> State:
             after = _lease(state, command)
         case StartShard():
             after = _start_shard(state, command)
+            after = after if after is state else migrations.restarted(after, command.shard)
+        case Adopted():
+            after = _adopted(state, command)
+        case Planned() | Control():
+            found = _asked(state, command)
+            after = state if isinstance(found, str) else found
+        case Step():
+            after = migrations.step(state, command)
         case RaiseFloor(revision):
             raised = revision > state.compact_revision
             after = replace(state, compact_revision=revision) if raised else state
@@ -135,6 +173,19 @@ def apply(state: State, command: Command) -> State:
     return after
 
 
+def refusal(state: State, command: Command) -> str:
+    """Why a plan or an operator's word does not apply, for the operator; empty: it does, or there
+    is nothing to do for it."""
+    found = _asked(state, command) if isinstance(command, (Planned, Control)) else state
+    return found if isinstance(found, str) else ""
+
+
+def _asked(state: State, command: Planned | Control) -> State | str:
+    if isinstance(command, Planned):
+        return migrations.plan(state, command)
+    return migrations.control(state, command)
+
+
 def _lease(state: State, command: Acquire | Renew | Release) -> State:
     """Compare-and-set on (cepoch, renewals): of two that raced one changes nothing."""
     lease = state.lease
@@ -146,7 +197,8 @@ def _lease(state: State, command: Acquire | Renew | Release) -> State:
             if length <= 0 or renewals != lease.renewals:
                 return state
             taken = Lease(node, lease.window + length, 0)
-            return replace(state, cepoch=state.cepoch + 1, lease=taken)
+            freed = migrations.taken_over(state)
+            return replace(freed, cepoch=state.cepoch + 1, lease=taken)
         case Renew(node, _, renewals, window):
             if node != lease.holder or renewals != lease.renewals or window < lease.window:
                 return state
@@ -154,7 +206,8 @@ def _lease(state: State, command: Acquire | Renew | Release) -> State:
         case Release(node, _, window):
             if node != lease.holder or not FIRST_REVISION <= window <= lease.window:
                 return state
-            return replace(state, lease=Lease("", window, lease.renewals))
+            free = Lease("", window, lease.renewals)
+            return state if free == lease else replace(state, lease=free)
 
 
 def _start_shard(state: State, command: StartShard) -> State:
@@ -168,22 +221,46 @@ def _start_shard(state: State, command: StartShard) -> State:
         return state  # another disk than the one that holds its tablets
     if command.replaces != (0 if known is None else known.since):
         return state
+    if not admits(known, command.previous):
+        return state  # an older copy of the disk that holds its tablets
     ends = dict(command.ends)
     begins = {t.id: t.begin for t in state.tablets.tablets if t.shard == command.shard}
     if set(ends) != set(begins) or any(ends[tablet] < begins[tablet] for tablet in ends):
         return state
     version = state.tablets.version + 1
-    record = ShardPlace(command.shard, command.store, command.incarnation, command.address, version)
-    others = tuple(shard for shard in state.shards if shard.name != command.shard)
+    who = (command.shard, command.store, command.incarnation, command.address)
+    record = ShardPlace(*who, version, *_let_in(known, command))
     tablets = tuple(
         _begun(tablet, ends[tablet.id]) if tablet.shard == command.shard else tablet
         for tablet in state.tablets.tablets
     )
-    return replace(
-        state,
-        tablets=TabletMap(version, tablets),
-        shards=tuple(sorted((*others, record))),
-    )
+    return replace(_with_place(state, record), tablets=TabletMap(version, tablets))
+
+
+def _let_in(known: ShardPlace | None, command: StartShard) -> tuple[Adoption, tuple[int, ...]]:
+    """(confirmed, tried) behind a start. What the store said is durable, so less is an older copy
+    from now on; what was let in later than that may be in it, or still come into it."""
+    if known is None:
+        return NEVER_ADOPTED, (command.incarnation,)
+    confirmed, tried, previous = known.confirmed, known.tried, command.previous
+    if previous.incarnation == confirmed.incarnation:
+        return previous, (*tried, command.incarnation)[-TRIED_MAX:]
+    later = (*tried[tried.index(previous.incarnation) + 1 :], command.incarnation)
+    return confirmed, (previous.incarnation, *later[-TRIED_MAX:])
+
+
+def _adopted(state: State, command: Adopted) -> State:
+    known, adoption = state.shard(command.shard), command.adoption
+    if known is None or known.incarnation != adoption.incarnation or adoption.marks < 0:
+        return state  # replaced meanwhile
+    if known.says(adoption):
+        return state
+    return _with_place(state, known._replace(confirmed=adoption, tried=()))
+
+
+def _with_place(state: State, record: ShardPlace) -> State:
+    others = tuple(shard for shard in state.shards if shard.name != record.name)
+    return replace(state, shards=tuple(sorted((*others, record))))
 
 
 def _begun(tablet: Tablet, end: Revision) -> Tablet:

@@ -76,8 +76,18 @@ class Shard(NamedTuple):
     leases: int = 0
 
 
+class Load(NamedTuple):
+    """Figures of a tablet, as its owner last told them; see base/ports.TabletLoad."""
+
+    bytes: int
+    keys: int
+    writes_per_s: float
+    p99_ms: float
+
+
 class Tablet(NamedTuple):
-    """`end`: None where the range has none; `closed`: None if the router has not heard of it."""
+    """`end`: None where the range has none; `closed`: None if the router has not heard of it;
+    `load`: None if its owner has told no figures of it."""
 
     id: int
     name: str
@@ -90,6 +100,7 @@ class Tablet(NamedTuple):
     begin: int
     last: int
     closed: int | None
+    load: Load | None = None
 
     @property
     def lag(self) -> int | None:
@@ -143,8 +154,13 @@ def encode_status(status: ClusterStatus) -> bytes:
         coordinators=[pb.Coordinator(**member._asdict()) for member in status.coordinators],
         sequencer=pb.Sequencer(**status.sequencer._asdict()),
         shards=[pb.Shard(**shard._asdict()) for shard in status.shards],
-        tablets=[pb.Tablet(**tablet._asdict()) for tablet in status.tablets],
+        tablets=[_tablet_message(tablet) for tablet in status.tablets],
     ).SerializeToString()
+
+
+def _tablet_message(tablet: Tablet) -> pb.Tablet:
+    load = None if tablet.load is None else pb.TabletLoad(**tablet.load._asdict())
+    return pb.Tablet(**{**tablet._asdict(), "load": load})
 
 
 def decode_status(body: bytes) -> ClusterStatus:
@@ -202,4 +218,9 @@ def _tablet(told: pb.Tablet) -> Tablet:
         told.begin,
         told.last,
         told.closed if told.HasField("closed") else None,
+        _load(told.load) if told.HasField("load") else None,
     )
+
+
+def _load(told: pb.TabletLoad) -> Load:
+    return Load(told.bytes, told.keys, told.writes_per_s, told.p99_ms)

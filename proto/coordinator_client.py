@@ -24,6 +24,7 @@ from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
 from kubebraid.base.links import Link
 from kubebraid.base.ports import (
+    Adoption,
     Alarm,
     ClusterView,
     ShardStart,
@@ -34,10 +35,10 @@ from kubebraid.base.tabletmap import TabletMap
 from . import coordinator_wire as wire
 from .coordinator_wire import Change, Changed, CoordinatorKind, MemberStatus
 from .owner_wire import Malformed
-from .sequencer_client import SequencerClient
+from .reshard_client import ReshardClient
 
 
-class CoordinatorClient(SequencerClient):
+class CoordinatorClient(ReshardClient):
     """LinkUser for the links to all coordinators; implements SequencerPort and CoordinatorPort."""
 
     def __init__(self, on_view: Callable[[ClusterView], None]) -> None:
@@ -51,6 +52,7 @@ class CoordinatorClient(SequencerClient):
         self._asked: dict[int, tuple[Link, Callable[[MemberStatus | None], None]]] = {}
         self._start: ShardStart | None = None
         self._on_refused: Callable[[str], None] | None = None
+        self._adopted: tuple[str, Adoption] | None = None
 
     # -- what is known -------------------------------------------------------------------------
 
@@ -77,8 +79,14 @@ class CoordinatorClient(SequencerClient):
 
     # -- CoordinatorPort -----------------------------------------------------------------------
 
-    def set_alarm(self, alarm: Alarm, raised: bool, done: Callable[[bool], None]) -> None:
-        self._change(Change(0, None, alarm, raised), lambda changed: done(changed.was_raised))
+    def set_alarm(
+        self, alarm: Alarm, raised: bool, done: Callable[[bool | RequestRefused], None]
+    ) -> None:
+        def answered(changed: Changed) -> None:
+            refused = _same(changed.refused)
+            done(changed.was_raised if refused is None else refused)
+
+        self._change(Change(0, None, alarm, raised), answered)
 
     def compact(self, revision: Revision, done: Callable[[RequestRefused | None], None]) -> None:
         self._change(Change(0, revision), lambda changed: done(_same(changed.refused)))
@@ -121,6 +129,23 @@ class CoordinatorClient(SequencerClient):
         else:
             self._serving.send(CoordinatorKind.START_SHARD, wire.encode_start(start))
 
+    def adopted(self, shard: str, adoption: Adoption) -> None:
+        """Say that the store says this, until a state does, which `on_view` then tells."""
+        self._adopted = shard, adoption
+        self._send_adopted()
+
+    def _send_adopted(self) -> None:
+        if self._serving is None or self._adopted is None:
+            return
+        shard, adoption = self._adopted
+        known = self.view.shard(shard)
+        replaced = known is None or known.incarnation != adoption.incarnation
+        if replaced or (known is not None and known.says(adoption)):
+            self._adopted = None
+        else:
+            body = wire.encode_adopted(shard, adoption)
+            self._serving.send(CoordinatorKind.SHARD_ADOPTED, body)
+
     # -- LinkUser ------------------------------------------------------------------------------
 
     def opened(self, link: Link) -> None:
@@ -136,13 +161,15 @@ class CoordinatorClient(SequencerClient):
         for number in unanswered:
             _, told = self._asked.pop(number)
             told(None)
+        self.reshard_lost(link)
         if link is self._serving:
             self._serving = None
             self._choose()
 
     def received(self, link: Link, kind: int, body: bytes) -> None:
         try:
-            self._received(link, kind, body)
+            if not self.reshard_received(kind, body):
+                self._received(link, kind, body)
         except Malformed:
             link.close()  # what waits for it is asked again where another one serves
 
@@ -186,18 +213,17 @@ class CoordinatorClient(SequencerClient):
         """The serving link; what waits is asked again where it changed."""
         serving = [(view.cepoch, link) for link, view in self._views.items() if view.serves]
         best = max(serving, key=lambda pair: pair[0])[1] if serving else None
-        if best is self._serving and best is not None:
-            self._send_start()
-            return
-        self._serving = best
-        if best is not None:
-            self.ask_again()
-            self._send_start()
+        if best is None or best is not self._serving:
+            self._serving = best
+            if best is not None:
+                self.ask_again()
+        self._send_start()
+        self._send_adopted()
 
 
 def _same(refused: RequestRefused | None) -> RequestRefused | None:
     """The constant that callers compare with."""
-    for constant in (errors.COMPACTED, errors.NO_LEADER):
+    for constant in (errors.COMPACTED, errors.NO_LEADER, errors.TIMED_OUT):
         if refused is not None and refused.message == constant.message:
             return constant
     return refused

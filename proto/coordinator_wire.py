@@ -1,7 +1,8 @@
 """SequencerPort and CoordinatorPort on a wire: messages between a coordinator and its clients.
 
-What it is: the kinds of messages and their codec, pure. What it is not: who waits for which answer
-(`coordinator_client.py`) or who answers (coordinator/service.py).
+What it is: the kinds of messages and their codec, pure. What it is not: migrations
+(`coordinator_reshard.py`), who waits for which answer (`coordinator_client.py`) or who answers
+(coordinator/service.py).
 
 Invariants:
 - M11: a sample travels as the changes behind what the asker said it knows, or whole where its reign
@@ -17,16 +18,13 @@ Tested in tests/unit/proto/test_coordinator_wire.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import IntEnum
-from functools import wraps
-from typing import NamedTuple, TypeVar
-
-from google.protobuf.message import DecodeError
+from typing import NamedTuple
 
 from kubebraid.base.errors import Code, RequestRefused
-from kubebraid.base.keyspace import KeyRange
 from kubebraid.base.ports import (
+    Adoption,
     Alarm,
     AllocReply,
     AllocRequest,
@@ -36,12 +34,16 @@ from kubebraid.base.ports import (
     ShardStart,
 )
 from kubebraid.base.revision import Epoch, Revision, TabletId
-from kubebraid.base.tabletmap import Tablet, TabletMap
+from kubebraid.base.tabletmap import TabletMap
 
+from .coordinator_reshard import (
+    checked,
+    migration_message,
+    migration_of,
+    tablets_message,
+    tablets_of,
+)
 from .internal import coordinator_pb2 as pb
-from .owner_wire import Malformed
-
-T = TypeVar("T")
 
 
 class CoordinatorKind(IntEnum):
@@ -58,6 +60,12 @@ class CoordinatorKind(IntEnum):
     STATE = 136
     STATUS = 137
     STATUS_ANSWER = 138
+    SHARD_ADOPTED = 139
+    REPORT = 140
+    RESHARD = 141
+    RESHARD_ANSWER = 142
+    RESHARD_ASK = 143
+    RESHARD_LIST = 144
 
 
 class Known(NamedTuple):
@@ -101,20 +109,6 @@ class MemberStatus(NamedTuple):
     renewals: int
     window: Revision
     sample: Sample | None
-
-
-def _checked(decode: Callable[[bytes], T]) -> Callable[[bytes], T]:
-    """For every decoder: what protobuf takes may still be no value of ours (columns of different
-    lengths, a map with a gap, a code that nobody knows)."""
-
-    @wraps(decode)
-    def checked(body: bytes) -> T:
-        try:
-            return decode(body)
-        except (DecodeError, ValueError, AssertionError) as error:
-            raise Malformed(str(error)) from None
-
-    return checked
 
 
 # -- samples -----------------------------------------------------------------------------------
@@ -176,7 +170,7 @@ def encode_alloc(request: AllocRequest, known: Known) -> bytes:
     return message.SerializeToString()
 
 
-@_checked
+@checked
 def decode_alloc(body: bytes) -> tuple[AllocRequest, Known]:
     message = pb.Alloc.FromString(body)
     ends = tuple(zip(message.tablets, message.oepochs, message.indexes, strict=True))
@@ -208,7 +202,7 @@ def encode_alloc_answer(request: AllocRequest, reply: AllocReply, known: Known) 
     ).SerializeToString()
 
 
-@_checked
+@checked
 def decode_alloc_answer(body: bytes) -> pb.AllocAnswer:
     """As it came: the sample needs what the asker knew. Raises Malformed."""
     answer = pb.AllocAnswer.FromString(body)
@@ -220,7 +214,7 @@ def encode_read_revision(number: int, known: Known) -> bytes:
     return pb.ReadRevision(number=number, known=_known(known)).SerializeToString()
 
 
-@_checked
+@checked
 def decode_read_revision(body: bytes) -> tuple[int, Known]:
     message = pb.ReadRevision.FromString(body)
     return message.number, _known_of(message.known)
@@ -230,7 +224,7 @@ def encode_revision_answer(number: int, sample: Sample, known: Known) -> bytes:
     return pb.RevisionAnswer(number=number, sample=sample_news(sample, known)).SerializeToString()
 
 
-@_checked
+@checked
 def decode_revision_answer(body: bytes) -> pb.RevisionAnswer:
     """As it came: the sample needs what the asker knew. Raises Malformed."""
     answer = pb.RevisionAnswer.FromString(body)
@@ -246,20 +240,40 @@ def _check_news(news: pb.SampleNews) -> None:
 
 
 def encode_start(start: ShardStart) -> bytes:
-    return pb.ShardStart(**start._asdict()).SerializeToString()
+    told = start._asdict() | {"previous": _adoption(start.previous)}
+    return pb.ShardStart(**told).SerializeToString()
 
 
-@_checked
+@checked
 def decode_start(body: bytes) -> ShardStart:
     start = pb.ShardStart.FromString(body)
-    return ShardStart(start.shard, start.store, start.incarnation, start.address)
+    previous = _adoption_of(start.previous)
+    return ShardStart(start.shard, start.store, start.incarnation, start.address, previous)
+
+
+def encode_adopted(shard: str, adoption: Adoption) -> bytes:
+    return pb.ShardAdopted(shard=shard, adoption=_adoption(adoption)).SerializeToString()
+
+
+@checked
+def decode_adopted(body: bytes) -> tuple[str, Adoption]:
+    message = pb.ShardAdopted.FromString(body)
+    return message.shard, _adoption_of(message.adoption)
+
+
+def _adoption(adoption: Adoption) -> pb.Adoption:
+    return pb.Adoption(incarnation=adoption.incarnation, marks=adoption.marks)
+
+
+def _adoption_of(message: pb.Adoption) -> Adoption:
+    return Adoption(message.incarnation, message.marks)
 
 
 def encode_shard_refused(incarnation: int, why: str) -> bytes:
     return pb.ShardRefused(incarnation=incarnation, why=why).SerializeToString()
 
 
-@_checked
+@checked
 def decode_shard_refused(body: bytes) -> tuple[int, str]:
     message = pb.ShardRefused.FromString(body)
     return message.incarnation, message.why
@@ -275,7 +289,7 @@ def encode_change(change: Change) -> bytes:
     ).SerializeToString()
 
 
-@_checked
+@checked
 def decode_change(body: bytes) -> Change:
     message = pb.Change.FromString(body)
     floor = message.floor if message.HasField("floor") else None
@@ -292,7 +306,7 @@ def encode_changed(changed: Changed) -> bytes:
     ).SerializeToString()
 
 
-@_checked
+@checked
 def decode_changed(body: bytes) -> Changed:
     message = pb.ChangeAnswer.FromString(body)
     refused = RequestRefused(Code(message.code), message.text) if message.code else None
@@ -306,7 +320,7 @@ def encode_status_ask(number: int) -> bytes:
     return pb.StatusAsk(number=number).SerializeToString()
 
 
-@_checked
+@checked
 def decode_status_ask(body: bytes) -> int:
     return pb.StatusAsk.FromString(body).number
 
@@ -318,7 +332,7 @@ def encode_status(number: int, status: MemberStatus) -> bytes:
     return pb.StatusAnswer(number=number, sample=news, **told).SerializeToString()
 
 
-@_checked
+@checked
 def decode_status(body: bytes) -> tuple[int, MemberStatus]:
     answer = pb.StatusAnswer.FromString(body)
     sample = sample_of(answer.sample, {}) if answer.HasField("sample") else None
@@ -347,19 +361,8 @@ def encode_state(view: ClusterView) -> bytes:
         serves=view.serves,
         sequencer=view.sequencer,
         floor=view.floor,
-        tablets=pb.Tablets(
-            version=view.tablets.version,
-            ids=[t.id for t in tablets],
-            names=[t.name for t in tablets],
-            starts=[t.span.start for t in tablets],
-            ends=[t.span.end or b"" for t in tablets],
-            ended=[t.span.end is not None for t in tablets],
-            shards=[t.shard for t in tablets],
-            oepochs=[t.oepoch for t in tablets],
-            buckets=[t.bucket for t in tablets],
-            of_buckets=[t.buckets for t in tablets],
-            begins=[t.begin for t in tablets],
-        ),
+        tablets=tablets_message(view.tablets.version, tablets),
+        migrations=[migration_message(migration) for migration in view.migrations],
     )
     alarms = sorted(view.alarms)
     state.alarm_members.extend([alarm.member for alarm in alarms])
@@ -369,10 +372,14 @@ def encode_state(view: ClusterView) -> bytes:
     state.shard_incarnations.extend([shard.incarnation for shard in view.shards])
     state.shard_addresses.extend([shard.address for shard in view.shards])
     state.shard_since.extend([shard.since for shard in view.shards])
+    state.shard_adoptions.extend(
+        pb.ShardStore(confirmed=_adoption(shard.confirmed), tried=shard.tried)
+        for shard in view.shards
+    )
     return state.SerializeToString()
 
 
-@_checked
+@checked
 def decode_state(body: bytes) -> ClusterView:
     state = pb.ClusterState.FromString(body)
     alarms = zip(state.alarm_members, state.alarm_kinds, strict=True)
@@ -382,6 +389,8 @@ def decode_state(body: bytes) -> ClusterView:
         state.shard_incarnations,
         state.shard_addresses,
         state.shard_since,
+        [_adoption_of(told.confirmed) for told in state.shard_adoptions],
+        [tuple(told.tried) for told in state.shard_adoptions],
         strict=True,
     )
     return ClusterView(
@@ -390,25 +399,9 @@ def decode_state(body: bytes) -> ClusterView:
         state.cepoch,
         state.serves,
         state.sequencer,
-        _tablets(state.tablets),
+        TabletMap(state.tablets.version, tablets_of(state.tablets)),
         state.floor,
         frozenset(Alarm(member, kind) for member, kind in alarms),
         tuple(ShardPlace(*shard) for shard in shards),
+        tuple(migration_of(migration) for migration in state.migrations),
     )
-
-
-def _tablets(message: pb.Tablets) -> TabletMap:
-    ends = [end if ended else None for end, ended in zip(message.ends, message.ended, strict=True)]
-    spans = [KeyRange(*bounds) for bounds in zip(message.starts, ends, strict=True)]
-    columns = zip(
-        message.ids,
-        message.names,
-        spans,
-        message.shards,
-        message.oepochs,
-        message.buckets,
-        message.of_buckets,
-        message.begins,
-        strict=True,
-    )
-    return TabletMap(message.version, tuple(Tablet(*column) for column in columns))

@@ -31,6 +31,7 @@ from kubebraid.base.ports import (
     ReadChunk,
     Sample,
     ShardStatus,
+    TabletLoad,
     TabletNews,
     WriteReply,
 )
@@ -40,6 +41,7 @@ from kubebraid.base.revision import Revision
 from .internal import owner_pb2
 from .owner_across import put_reply, put_rows, take_reply, take_rows
 from .owner_refusals import put_refusals, take_refusals
+from .owner_reshard import Told, put_told, take_told
 from .owner_wire import Malformed
 
 
@@ -51,10 +53,11 @@ class Answer(NamedTuple):
 
 
 class DumpPart(NamedTuple):
-    """Part of a dump: its size first (bytes of all pairs, pairs), then pairs, then `ends`."""
+    """Part of a dump: its size first (bytes of all pairs, pairs, the floor), then pairs, then
+    `ends`."""
 
     pairs: Sequence[tuple[bytes, bytes]] = ()
-    size: tuple[int, int] | None = None
+    size: tuple[int, int, Revision] | None = None
     ends: bool = False
 
 
@@ -70,11 +73,12 @@ class Answers:
     answers: list[tuple[int, Answer]] = field(default_factory=list)
     refused: list[tuple[int, RequestRefused]] = field(default_factory=list)
     across: list[tuple[int, AcrossReply]] = field(default_factory=list)
+    copies: list[tuple[int, Told]] = field(default_factory=list)
 
     def others(self) -> bool:
         """Whether there is more than writes and points."""
         flows = self.reads or self.logs or self.dumps
-        return bool(flows or self.answers or self.refused or self.across)
+        return bool(flows or self.answers or self.refused or self.across or self.copies)
 
     def empty(self) -> bool:
         return not (self.writes or self.points or self.others())
@@ -89,6 +93,7 @@ class Answers:
         self.answers.clear()
         self.refused.clear()
         self.across.clear()
+        self.copies.clear()
 
 
 @dataclass(slots=True)
@@ -103,6 +108,7 @@ class Arrived:
     answers: Sequence[tuple[int, Answer]] = ()
     refused: Sequence[tuple[int, RequestRefused]] = ()
     across: Sequence[tuple[int, AcrossReply]] = ()
+    copies: Sequence[tuple[int, Told]] = ()
 
 
 # -- commits -----------------------------------------------------------------------------------
@@ -177,6 +183,8 @@ def _put_others(message: owner_pb2.OtherAnswers, answers: Answers) -> None:
     put_refusals(message.refused, answers.refused)
     for number, done in answers.across:
         put_reply(message.across.add(), number, done)
+    for number, told in answers.copies:
+        put_told(message.copies.add(), number, told)
 
 
 def _put_writes(message: owner_pb2.OwnerAnswers, replies: Sequence[WriteReply]) -> None:
@@ -219,7 +227,7 @@ def _put_dump(message: owner_pb2.DumpPart, number: int, part: DumpPart) -> None:
     message.number = number
     message.begins = part.size is not None
     if part.size is not None:
-        message.payload, message.records = part.size
+        message.payload, message.records, message.floor = part.size
     message.keys.extend([key for key, _ in part.pairs])
     message.values.extend([value for _, value in part.pairs])
     message.ends = part.ends
@@ -259,6 +267,7 @@ def _take_others(message: owner_pb2.OtherAnswers, arrived: Arrived) -> None:
     ]
     arrived.refused = list(take_refusals(message.refused))
     arrived.across = [(reply.number, take_reply(reply)) for reply in message.across]
+    arrived.copies = [(reply.number, take_told(reply)) for reply in message.copies]
 
 
 def _read(message: owner_pb2.ReadPart) -> ReadChunk:
@@ -268,8 +277,8 @@ def _read(message: owner_pb2.ReadPart) -> ReadChunk:
 
 def _dump(message: owner_pb2.DumpPart) -> DumpPart:
     pairs = list(zip(message.keys, message.values, strict=True))
-    size = (message.payload, message.records) if message.begins else None
-    return DumpPart(pairs, size, message.ends)
+    begins = (message.payload, message.records, message.floor)
+    return DumpPart(pairs, begins if message.begins else None, message.ends)
 
 
 # -- publications and status -------------------------------------------------------------------
@@ -323,13 +332,25 @@ def encode_status(status: ShardStatus) -> bytes:
         used_bytes=status.used_bytes,
         tablets=status.tablets,
         leases=status.leases,
+        free_bytes=status.free_bytes,
+        load_tablets=[load.tablet for load in status.loads],
+        load_bytes=[load.bytes for load in status.loads],
+        load_keys=[load.keys for load in status.loads],
+        load_writes=[load.writes_per_s for load in status.loads],
+        load_p99=[load.p99_ms for load in status.loads],
     ).SerializeToString()
 
 
 def decode_status(body: bytes) -> ShardStatus:
     """Raises Malformed."""
     try:
-        message = owner_pb2.OwnerStatus.FromString(body)
-    except DecodeError as error:
+        return _status(owner_pb2.OwnerStatus.FromString(body))
+    except (DecodeError, ValueError) as error:
         raise Malformed(str(error)) from None
-    return ShardStatus(message.disk_bytes, message.used_bytes, message.tablets, message.leases)
+
+
+def _status(message: owner_pb2.OwnerStatus) -> ShardStatus:
+    figures = (message.load_bytes, message.load_keys, message.load_writes, message.load_p99)
+    columns = zip(message.load_tablets, *figures, strict=True)
+    sizes = (message.disk_bytes, message.used_bytes, message.tablets, message.leases)
+    return ShardStatus(*sizes, tuple(TabletLoad(*load) for load in columns), message.free_bytes)

@@ -25,6 +25,7 @@ from kubebraid.base.errors import RequestRefused
 from kubebraid.base.limits import OWNER_AHEAD_BYTES, OWNER_BACKLOG_BYTES_MAX, OWNER_GRANT_BYTES
 from kubebraid.base.links import Link
 from kubebraid.base.ports import DumpSink, ReadChunk, ReadSink
+from kubebraid.base.revision import Revision
 
 from .owner_answers import Answers, DumpPart
 
@@ -187,8 +188,8 @@ class DumpOutflow:
         self.ready = flow.ready
         self.fail = flow.refused
 
-    def begin(self, payload: int, records: int) -> None:
-        self._flow.dump_part(DumpPart(size=(payload, records)))
+    def begin(self, payload: int, records: int, floor: Revision) -> None:
+        self._flow.dump_part(DumpPart(size=(payload, records, floor)))
 
     def take(self, pairs: Sequence[tuple[bytes, bytes]]) -> bool:
         return self._flow.dump_part(DumpPart(pairs))

@@ -26,6 +26,7 @@ from kubebraid.base.ports import LogReply, PointReply, ReadChunk, WriteReply
 
 from .owner_answers import Answer, Arrived, DumpPart
 from .owner_flow import Inflow, P
+from .owner_reshard import Told
 from .owner_wire import Calls
 
 Answered = Callable[[Answer | RequestRefused], None]
@@ -42,6 +43,7 @@ class Pending:
         self.logs: dict[int, Callable[[LogReply | RequestRefused], None]] = {}
         self.questions: dict[int, Answered] = {}
         self.across: dict[int, Callable[[AcrossReply], None]] = {}
+        self.copies: dict[int, Callable[[Told | RequestRefused], None]] = {}
         self._held: set[int] = (
             set()
         )  # reads and dumps with parts that their sinks are not ready for
@@ -49,7 +51,7 @@ class Pending:
     def __len__(self) -> int:
         """Logs are not counted: their bound is the watchers'."""
         data = len(self.writes) + len(self.points) + len(self.reads)
-        return data + len(self.dumps) + len(self.questions) + len(self.across)
+        return data + len(self.dumps) + len(self.questions) + len(self.across) + len(self.copies)
 
     def answered(self, answers: Arrived, calls: Calls) -> None:
         """What came; grants and cancellations go to `calls`."""
@@ -69,6 +71,8 @@ class Pending:
             self.questions.pop(number)(answer)
         for number, done in answers.across:
             self.across.pop(number)(done)
+        for number, told in answers.copies:
+            self.copies.pop(number)(told)
         for number, why in answers.refused:
             self._refused(number, why)
 
@@ -115,6 +119,8 @@ class Pending:
             self.logs.pop(number)(why)
         elif number in self.questions:
             self.questions.pop(number)(why)
+        elif number in self.copies:
+            self.copies.pop(number)(why)
         else:
             self._held.discard(number)
             self._refuse_flow(self.reads.pop(number, None), why)
@@ -142,3 +148,5 @@ class Pending:
             done(errors.OWNER_AWAY)
         for answered in self.questions.values():
             answered(errors.OWNER_AWAY)
+        for told in self.copies.values():
+            told(errors.OWNER_AWAY)

@@ -1,7 +1,7 @@
 """Questions to a shard in another process: what takes a number or two and one answer.
 
 What it is: the methods of OwnerPort beside the data path: compaction, hashes, defragmentation,
-leases. What it is not: the data path (`owner_client.py`).
+leases, copies. What it is not: the data path (`owner_client.py`).
 
 Invariants: each is answered once; a compaction is asked again after a lost link until it is
 answered, and passes any bound: operators bound it.
@@ -19,11 +19,13 @@ from functools import partial
 from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
 from kubebraid.base.ports import LeaseInfo
-from kubebraid.base.revision import LeaseId, Revision
+from kubebraid.base.reshard import CopyCall, CopyReply, Digest, DigestCall
+from kubebraid.base.revision import LeaseId, Revision, TabletId
 
 from .owner_answers import Answer
 from .owner_outbox import Outbox
 from .owner_pending import Answered
+from .owner_reshard import Asking, Told
 from .owner_wire import Asked, Question
 
 Removal = tuple[Revision, Callable[[], None] | None]
@@ -84,6 +86,42 @@ class Questions:
 
     def lease_leave(self, lease: LeaseId, done: Callable[[RequestRefused | None], None]) -> None:
         self._asked(Asked.LEASE_LEAVE, partial(_nothing, done), lease)
+
+    def sample_keys(
+        self,
+        tablet: TabletId,
+        parts: int,
+        by_load: bool,
+        done: Callable[[tuple[bytes, ...] | RequestRefused], None],
+    ) -> None:
+        def answered(answer: Answer | RequestRefused) -> None:
+            done(answer if isinstance(answer, RequestRefused) else answer.keys)
+
+        self._asked(Asked.SAMPLE_KEYS, answered, tablet, parts, "load" if by_load else "")
+
+    def copy(self, call: CopyCall, done: Callable[[CopyReply | RequestRefused], None]) -> None:
+        def told(answer: Told | RequestRefused) -> None:
+            assert not isinstance(answer, Digest), "a piece is answered by a piece"
+            done(answer)
+
+        self._copy(call, told)
+
+    def digest(self, call: DigestCall, done: Callable[[Digest | RequestRefused], None]) -> None:
+        def told(answer: Told | RequestRefused) -> None:
+            assert not isinstance(answer, CopyReply), "a sum is answered by a sum"
+            done(answer)
+
+        self._copy(call, told)
+
+    def _copy(self, call: Asking, told: Callable[[Told | RequestRefused], None]) -> None:
+        outbox = self._outbox
+        why = outbox.refusal()
+        if why is not None:
+            told(why)
+            return
+        (number,) = outbox.numbers(1)
+        outbox.pending.copies[number] = told
+        outbox.calls.copies.append((number, call))
 
     def _asked(
         self, kind: Asked, answered: Answered, first: int = 0, second: int = 0, name: str = ""

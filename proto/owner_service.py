@@ -31,6 +31,7 @@ from kubebraid.base.errors import RequestRefused
 from kubebraid.base.limits import OWNER_BACKLOG_BYTES_MAX, OWNER_STATUS_MS
 from kubebraid.base.links import Link
 from kubebraid.base.ports import (
+    KeySource,
     LeaseInfo,
     LogReply,
     OwnerPort,
@@ -40,19 +41,21 @@ from kubebraid.base.ports import (
     ShardStatus,
     TabletNews,
 )
+from kubebraid.base.reshard import CopyCall
 from kubebraid.base.revision import TabletId
 from kubebraid.base.seams import Clock
 
 from . import owner_wire
 from .owner_answers import Answer, encode_answers, encode_publication, encode_status
 from .owner_flow import DumpOutflow, Outflow, Outlet, ReadOutflow
+from .owner_reshard import Asking, Told
 from .owner_wire import Asked, Calls, Joiner, Malformed, OwnerKind, Question, decode_calls
 
 NO_PART: Final = errors.unimplemented("this shard takes no part in transactions over several")
 _LOG: Final = logging.getLogger("kubebraid.shard")
 
 
-class Shard(OwnerPort, PeerPort, Protocol):
+class Shard(OwnerPort, PeerPort, KeySource, Protocol):
     """What is offered: to routers the one port, to other shards the other."""
 
 
@@ -82,6 +85,18 @@ class _Router(Outlet):
 
     def stepped(self, number: int, reply: AcrossReply) -> None:
         self.answers.across.append((number, reply))
+
+    def sampled(self, number: int, keys: tuple[bytes, ...] | RequestRefused) -> None:
+        if isinstance(keys, RequestRefused):
+            self.answers.refused.append((number, keys))
+        else:
+            self.answers.answers.append((number, Answer((), keys)))
+
+    def copied(self, number: int, told: Told | RequestRefused) -> None:
+        if isinstance(told, RequestRefused):
+            self.answers.refused.append((number, told))
+        else:
+            self.answers.copies.append((number, told))
 
     def answered(
         self, number: int, answer: int | Sequence[int] | LeaseInfo | RequestRefused | None
@@ -189,7 +204,16 @@ class OwnerService:
             self._asked(router, question)
         for number, step in calls.across:
             self._step(router, number, step)
+        for number, asking in calls.copies:
+            self._copied(router, number, asking)
         router.steer(calls)
+
+    def _copied(self, router: _Router, number: int, asking: Asking) -> None:
+        done = partial(router.copied, number)
+        if isinstance(asking, CopyCall):
+            self._owner.copy(asking, done)
+        else:
+            self._owner.digest(asking, done)
 
     def _asked(self, router: _Router, question: Question) -> None:
         owner = self._owner
@@ -204,16 +228,27 @@ class OwnerService:
                 owner.dump(DumpOutflow(Outflow(router, number)))
             case Asked.DEFRAGMENT:
                 owner.defragment(done)
+            case Asked.SAMPLE_KEYS:
+                keys = partial(router.sampled, number)
+                owner.sample_keys(first, second, bool(name), keys)
+            case _:
+                self._asked_of_leases(router, question)
+
+    def _asked_of_leases(self, router: _Router, question: Question) -> None:
+        owner = self._owner
+        number, kind, lease, _, name = question
+        done = partial(router.answered, number)
+        match kind:
             case Asked.LEASE_INFO:
-                owner.lease_info(first, done)
+                owner.lease_info(lease, done)
             case Asked.LEASES:
                 owner.leases(done)
             case Asked.KEEP_ALIVE:
-                owner.keep_alive(first, done)
+                owner.keep_alive(lease, done)
             case Asked.LEASE_JOIN:
-                owner.lease_join(first, name, done)
+                owner.lease_join(lease, name, done)
             case Asked.LEASE_LEAVE:
-                owner.lease_leave(first, done)
+                owner.lease_leave(lease, done)
             case _:
                 done(errors.unimplemented(f"question {kind} of another version"))
 

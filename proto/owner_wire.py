@@ -34,6 +34,7 @@ from kubebraid.base.ports import LogCall, PointCall, ReadCall, WriteCall
 
 from .internal import owner_pb2
 from .owner_across import put_call, take_call
+from .owner_reshard import Asking, put_asking, take_asking
 
 
 class OwnerKind(IntEnum):
@@ -59,6 +60,7 @@ class Asked(IntEnum):
     KEEP_ALIVE = 7  # lease
     LEASE_JOIN = 8  # lease; the name is the guest's
     LEASE_LEAVE = 9  # lease
+    SAMPLE_KEYS = 10  # tablet, parts; a name: by load
 
 
 class Malformed(KubeBraidError):
@@ -93,10 +95,11 @@ class Calls:
     cancelled: list[int] = field(default_factory=list)
     subscribe: bool = False
     across: list[tuple[int, AcrossCall]] = field(default_factory=list)
+    copies: list[tuple[int, Asking]] = field(default_factory=list)
 
     def others(self) -> bool:
         """Whether there is more than writes and points."""
-        asked = self.reads or self.logs or self.questions or self.across
+        asked = self.reads or self.logs or self.questions or self.across or self.copies
         return bool(asked or self.grants or self.cancelled or self.subscribe)
 
     def empty(self) -> bool:
@@ -175,6 +178,8 @@ def _put_others(message: owner_pb2.OtherCalls, calls: Calls) -> None:
     message.subscribe = calls.subscribe
     for number, call in calls.across:
         put_call(message.across.add(), number, call)
+    for number, asking in calls.copies:
+        put_asking(message.copies.add(), number, asking)
 
 
 def _put_read(message: owner_pb2.Read, number: int, call: ReadCall) -> None:
@@ -197,6 +202,7 @@ def _put_log(message: owner_pb2.Log, number: int, call: LogCall) -> None:
     message.upto = call.upto
     message.limit = call.limit
     message.bytes_max = call.bytes_max
+    message.needs.extend(call.needs)
 
 
 def _put_span(message: owner_pb2.Span, span: KeyRange) -> None:
@@ -249,6 +255,7 @@ def _take_others(message: owner_pb2.OtherCalls, calls: Calls) -> None:
     calls.cancelled = list(message.cancelled)
     calls.subscribe = message.subscribe
     calls.across = [(call.number, take_call(call)) for call in message.across]
+    calls.copies = [(call.number, take_asking(call)) for call in message.copies]
 
 
 def _read(message: owner_pb2.Read) -> ReadCall:
@@ -264,6 +271,8 @@ def _read(message: owner_pb2.Read) -> ReadCall:
 
 
 def _log(message: owner_pb2.Log) -> LogCall:
+    if len(message.needs) not in (0, len(message.tablets)):
+        raise ValueError("a read of the log has no need beside each tablet")
     return LogCall(
         tuple(message.tablets),
         _span(message.span),
@@ -271,6 +280,7 @@ def _log(message: owner_pb2.Log) -> LogCall:
         message.upto,
         message.limit,
         message.bytes_max,
+        tuple(message.needs),
     )
 
 

@@ -64,8 +64,10 @@ class ShardLinks:
                 shard = self._shards[name] = _Shard(self._on_open)
                 self.clients[name] = shard.client
             place = view.shard(name)
-            if place is None or place == shard.place:
+            if place is None:
                 continue
+            if shard.place is not None and shard.place.process == place.process:
+                continue  # only what is known of its store is newer
             if shard.dialer is not None:
                 shard.dialer.close()
             shard.place = place

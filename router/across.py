@@ -28,7 +28,7 @@ Invariants:
 Worked example: put x on shard-0 and y on shard-1: two LOCKs, two PREPAREs, Alloc(1) gives 12,
 COMMIT 12 at shard-0, the client has its answer, APPLY 12 at shard-1, FORGET at shard-0.
 
-Source: docs/model/Txn.tla. Tested in tests/unit/router/test_across.py,
+Source: docs/model/Across.tla. Tested in tests/unit/router/test_across.py,
 tests/property/test_across.py.
 """
 

@@ -24,7 +24,7 @@ from kubebraid import VERSION
 from kubebraid.base.ports import ClusterView, Sample, ShardPlace
 from kubebraid.proto import adminwire as wire
 from kubebraid.proto import requests
-from kubebraid.proto.adminwire import ClusterStatus, Coordinator, Sequencer, Shard, Tablet
+from kubebraid.proto.adminwire import ClusterStatus, Coordinator, Load, Sequencer, Shard, Tablet
 from kubebraid.proto.coordinator_client import CoordinatorClient
 from kubebraid.proto.coordinator_wire import MemberStatus
 from kubebraid.proto.owner_client import OwnerClient
@@ -166,6 +166,11 @@ class AdminService:
         return tuple(found)
 
     def _tablets(self, last: Mapping[int, int]) -> tuple[Tablet, ...]:
+        loads = {
+            (name, load.tablet): Load(*load[1:])
+            for name, owner in self._context.owners.items()
+            for load in owner.status().loads
+        }
         return tuple(
             Tablet(
                 tablet.id,
@@ -179,6 +184,7 @@ class AdminService:
                 # A sample may be of the map before.
                 last.get(tablet.id, tablet.begin),
                 self._view.closed.get(tablet.id),
+                loads.get((tablet.shard, tablet.id)),
             )
             for tablet in self._context.tablets.tablets
         )

@@ -10,9 +10,16 @@ Invariants: inv07: a watcher is sent the log's commits in order, each once, up t
 released; those of a client that does not read are read again later; a log below the compaction
 floor ends the watch, any other refusal passes.
 
+inv17: a log is asked for with `needs`: so much as this router knows that an owner has closed. All
+that a tablet has up to `upto`, which the release rule allowed, lies at or below that (merge.py:
+either closed[t] >= last[t], and `last` is the highest there is, or `upto` is at or below closed[t],
+or it was so when R was `upto`). So a slice is whole, whoever answers it: a map that changes while
+it is on its way makes it refused, or leaves it right; the next slice is planned with the new map.
+
 Worked example: a watch of /a/ from 5 while R=9: one slice gives 5..9, then it joins.
 
-Tested in tests/unit/router/test_hub.py, tests/property/test_watch_history.py.
+Tested in tests/unit/router/test_hub.py, tests/unit/router/test_hub_maps.py,
+tests/property/test_watch_history.py, tests/property/test_watch_maps.py.
 """
 
 from __future__ import annotations
@@ -20,6 +27,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from kubebraid.base import errors
@@ -30,7 +38,7 @@ from kubebraid.base.record import Commit
 from kubebraid.base.revision import Revision, TabletId
 from kubebraid.base.tabletmap import Tablet, TabletMap
 
-from .merge import join
+from .merge import View, join
 from .watcher import Watcher, encode
 
 CATCH_UPS_PER_TURN: Final = 16  # watchers that get a slice of the log in one turn, or at a time
@@ -43,6 +51,7 @@ class CatchUp:
         self,
         owners: Mapping[str, OwnerPort],
         tablets: TabletMap,
+        view: View,
         floor: Callable[[], Revision],
         join_live: Callable[[Watcher], bool],
         compacted: Callable[[Watcher], None],
@@ -51,14 +60,16 @@ class CatchUp:
         self._floor = floor
         self._owners = owners
         self._by_id = tablets.by_id()
+        self._view = view
         self._join = join_live
         self._compacted = compacted
         self._behind: deque[Watcher] = deque()
         self._waiting: list[Watcher] = []
         self._reading = 0  # slices that owners have yet to answer
+        self._heard = 0  # how often something was, that a refusal may have waited for
 
     def follow(self, tablets: TabletMap) -> None:
-        """A newer map."""
+        """A newer map, of which the watchers' feeds are."""
         self._by_id = tablets.by_id()
 
     def add(self, *watchers: Watcher) -> None:
@@ -67,6 +78,7 @@ class CatchUp:
 
     def wake(self) -> None:
         """Something was published."""
+        self._heard += 1
         self._behind.extend(self._waiting)
         self._waiting.clear()
 
@@ -88,14 +100,15 @@ class CatchUp:
         else:
             shards = _by_shard(watcher.feed.tablets, self._by_id)
             self._reading += 1
-            LogRead(self._owners, shards, watcher, self._answered).start()
+            done = partial(self._answered, self._heard)
+            LogRead(self._owners, shards, self._view.closed, watcher, done).start()
 
-    def _answered(self, watcher: Watcher, reply: LogReply | RequestRefused) -> None:
+    def _answered(self, heard: int, watcher: Watcher, reply: LogReply | RequestRefused) -> None:
         self._reading -= 1
-        self._caught(watcher, reply)
+        self._caught(heard, watcher, reply)
 
-    def _caught(self, watcher: Watcher, reply: LogReply | RequestRefused) -> None:
-        """A slice of the log arrived."""
+    def _caught(self, heard: int, watcher: Watcher, reply: LogReply | RequestRefused) -> None:
+        """A slice of the log arrived; `heard`: when it was asked for."""
         session = watcher.session
         if session.watchers.get(watcher.id) is not watcher:
             return
@@ -103,6 +116,8 @@ class CatchUp:
             # A shard may hear of a floor before this router: then its number is waited for.
             if reply is errors.COMPACTED and watcher.next < self._floor():
                 self._compacted(watcher)
+            elif heard != self._heard:
+                self._behind.append(watcher)  # what it would wait for may have come before it
             else:
                 self._waiting.append(watcher)
             return
@@ -127,10 +142,13 @@ class LogRead:
         self,
         owners: Mapping[str, OwnerPort],
         shards: Mapping[str, tuple[TabletId, ...]],
+        closed: Mapping[TabletId, Revision],
         watcher: Watcher,
         done: Callable[[Watcher, LogReply | RequestRefused], None],
     ) -> None:
+        """`closed`: as the router knows it now; what it forgets later is still needed."""
         self._owners = owners
+        self._closed = {tablet: closed.get(tablet, 0) for tablet in watcher.feed.tablets}
         self._todo = list(shards.items())
         self._watcher = watcher
         self._done = done
@@ -139,10 +157,10 @@ class LogRead:
 
     def start(self) -> None:
         shard, tablets = self._todo.pop()
-        watcher = self._watcher
-        call = LogCall(
-            tablets, watcher.options.span, watcher.next, self._complete, LOG_SLICE_REVISIONS
-        )
+        watcher, upto = self._watcher, self._complete
+        needs = tuple(min(upto, self._closed[tablet]) for tablet in tablets)
+        span, first = watcher.options.span, watcher.next
+        call = LogCall(tablets, span, first, upto, LOG_SLICE_REVISIONS, needs=needs)
         self._owners[shard].read_log(call, self._take)
 
     def _take(self, reply: LogReply | RequestRefused) -> None:

@@ -19,6 +19,8 @@ from kubebraid.base.seams import Clock, Random
 from kubebraid.base.tabletmap import TabletMap
 from kubebraid.proto.kvwire import Header
 
+from .autosplit import OFF, Bounds
+
 
 @dataclass(slots=True)
 class Context:
@@ -38,7 +40,13 @@ class Context:
     request_bytes_max: int = REQUEST_BYTES_MAX
     txn_ops_max: int = TXN_OPS_MAX
     coordinators: Mapping[str, str] = field(default_factory=dict)  # name -> address; for operators
+    auto_split: Bounds = OFF
     remote: bool = False  # owners and sequencer are other processes: what they refuse may pass
+
+    def serving(self) -> list[ShardPort]:
+        """The owners of the map's tablets: others may be gone for good."""
+        names = {tablet.shard for tablet in self.tablets.tablets}
+        return [self.owners[name] for name in sorted(names)]
 
 
 def header_of(uuid: str, name: str, term: int) -> Header:

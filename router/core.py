@@ -35,7 +35,10 @@ from .kv import KvService
 from .lease import LeaseService
 from .maintenance import MaintenanceService, not_there
 from .matched import Matched
+from .resharding import ReshardService
 from .retry import Retries
+from .snapshots import Snapshots
+from .splitter import Splitter
 from .watch import WatchService
 
 Handler = Callable[[Caller, bytes], None]
@@ -69,7 +72,12 @@ class Router:
         self._lease = LeaseService(context, self._kv)
         self._maintenance = MaintenanceService(context, self._kv)
         self._backup = BackupService(context, self._kv)
+        self._snapshots = Snapshots(context, self._kv)
         self._admin = AdminService(context, self._hub.view)
+        self._reshard = ReshardService(context)
+        self._splitter: Splitter | None = None
+        if context.auto_split.on:
+            self._splitter = Splitter(context, self._reshard, context.auto_split)
         self.concurrency = Concurrency(context, self._kv, self._lease, self._watch)
         self._handlers = self._table()
         self._draining = False
@@ -95,12 +103,15 @@ class Router:
             "Maintenance/Defragment": backup.defragment,
             "Maintenance/Hash": backup.hash,
             "Maintenance/HashKV": backup.hash_kv,
-            "Maintenance/Snapshot": backup.snapshot,
+            "Maintenance/Snapshot": self._snapshots.begin,
             "Auth/AuthStatus": maintenance.auth_status,
             "Health/Check": maintenance.health_check,
             "Health/List": maintenance.health_list,
             "Health/Watch": maintenance.health_watch,
             "Admin/ClusterStatus": self._admin.cluster_status,
+            "Admin/PlanReshard": self._reshard.plan,
+            "Admin/ControlReshard": self._reshard.control,
+            "Admin/ListReshard": self._reshard.list,
             **self.concurrency.handlers(),
         }
         table: list[Handler] = []
@@ -141,7 +152,7 @@ class Router:
         elif method == RANGE_STREAM and kind == Kind.CANCELLED:
             self._kv.streams.cancelled(edge, call_id)
         elif method == SNAPSHOT and kind == Kind.CANCELLED:
-            self._backup.cancelled(edge, call_id)
+            self._snapshots.cancelled(edge, call_id)
         elif method == HEALTH_WATCH and kind == Kind.CANCELLED:
             self._maintenance.health_gone(edge, call_id)
         elif method in CONCURRENCY:
@@ -177,10 +188,15 @@ class Router:
 
     def turn(self) -> bool:
         """Catch watchers up, send periodic progress. Answers: can more be done now?"""
-        if self._context.clock.now_ms() >= self._tick_ms:
-            self._tick_ms = self._context.clock.now_ms() + self._context.progress_interval_ms
+        now_ms = self._context.clock.now_ms()
+        if now_ms >= self._tick_ms:
+            self._tick_ms = now_ms + self._context.progress_interval_ms
             self._hub.tick()
         self._admin.turn()
+        self._reshard.turn()
+        if self._splitter is not None:
+            self._splitter.turn(now_ms)
+        self._snapshots.turn(now_ms)
         if self._matched is not None:
             self._matched.turn()
             self._kv.queue.expire()
@@ -196,8 +212,9 @@ class Router:
 
     def next_deadline_ms(self) -> int | None:
         again = None if self._retries is None else self._retries.next_deadline_ms()
-        parts = (self._admin, self._kv.queue)
-        deadlines = [self._tick_ms, again, *(part.next_deadline_ms() for part in parts)]
+        parts = (self._admin, self._reshard, self._snapshots, self._kv.queue)
+        look = None if self._splitter is None else self._splitter.next_deadline_ms()
+        deadlines = [self._tick_ms, again, look, *(part.next_deadline_ms() for part in parts)]
         return min(deadline for deadline in deadlines if deadline is not None)
 
     @property
@@ -211,6 +228,8 @@ class Router:
         self._hub.follow(tablets)
         if self._matched is not None:
             self._matched.followed()
+        # Of a map that was skipped no sample can be read: what waits for one must not wait longer.
+        self._context.sequencer.read_revision(self._hub.hear)
         self.poke()
 
     def poke(self) -> None:

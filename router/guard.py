@@ -69,7 +69,7 @@ class Guard:
         return False
 
 
-def _stored(_was_raised: bool) -> None:
+def _stored(_: object) -> None:
     """The refusal does not wait for the alarm's record: refusing is right either way."""
 
 

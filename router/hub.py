@@ -12,26 +12,27 @@ Invariants:
   is bounded by the high-water mark of its stream, and no other client notices;
 - a subscription that began anew may have lost commits: whoever was live on their tablets leaves the
   group and catches up from the log, so nothing is missed or repeated at that seam either;
-- a watcher below the compaction floor is cancelled with compact_revision, never served in part.
+- a watcher below the compaction floor is cancelled with compact_revision, never served in part;
+- inv17: a new map changes feeds (`feeds.py`), and nothing of what a watcher is sent.
 
 Worked example: a watch of /a/ from 5 while R=9: the log gives 5..9, then `next` is 10 and the
 watcher joins; commit 10 reaches it live.
 
-Tested in tests/unit/router/test_hub.py, tests/property/test_watch_history.py.
+Tested in tests/unit/router/test_hub.py, tests/unit/router/test_hub_maps.py,
+tests/property/test_watch_history.py, tests/property/test_watch_maps.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from kubebraid.base.keyspace import KeyRange
-from kubebraid.base.ports import CoordinatorPort, OwnerPort, Publication, Sample
+from kubebraid.base.ports import CoordinatorPort, OwnerPort, Publication, Sample, TabletNews
 from kubebraid.base.record import Commit
-from kubebraid.base.revision import Revision, TabletId
+from kubebraid.base.revision import Revision
 from kubebraid.base.tabletmap import TabletMap
 
 from .catch_up import CatchUp
-from .groups import Groups
+from .feeds import Feeds
 from .merge import Feed, View
 from .session import Session
 from .watcher import Request, Watcher, encode
@@ -51,69 +52,82 @@ class Hub:
         publication nothing of its tablets is released."""
         self._owners = owners
         self._coordinator = coordinator
-        self._tablets = tablets
-        self._feeds: dict[tuple[TabletId, ...], Feed] = {}
-        self._groups: dict[Feed, Groups] = {}
-        self._users: dict[Feed, int] = {}
-        self._by_tablet: dict[TabletId, list[Feed]] = {}
+        self.view = View(sample, {})
+        self._feeds = Feeds(tablets, self.view)
         self._catch_up = CatchUp(
-            owners, tablets, coordinator.compact_revision, self._join, self._compacted
+            owners, tablets, self.view, coordinator.compact_revision, self._join, self._compacted
         )
         self._sessions: dict[Session, None] = {}  # in the order of their arrival
-        self._holding: dict[Feed, None] = {}  # feeds with commits that wait for a newer sample
         self._held: Sample | None = None  # of a map that is not here yet
-        self.view = View(sample, {})
-        for owner in owners.values():
-            owner.subscribe(self.publish)
+        self._subscribed: set[str] = set()
+        self._subscribe()
+
+    def _subscribe(self) -> None:
+        """Hear every owner that there is; a map may name one for the first time."""
+        for name, owner in self._owners.items():
+            if name not in self._subscribed:
+                self._subscribed.add(name)
+                owner.subscribe(self.publish)
 
     def follow(self, tablets: TabletMap) -> None:
         """A newer map, and the samples that waited for it."""
-        self._tablets = tablets
+        stale = self._feeds.stale(tablets)
+        for feed in stale:
+            self._release(feed)
+        watchers = (watcher for session in self._sessions for watcher in session.watchers.values())
+        self._feeds.follow(tablets, stale, watchers, self._catch_up.add)
         self._catch_up.follow(tablets)
-        self.view.map_version = tablets.version
+        self._subscribe()
         held, self._held = self._held, None
         if held is not None:
             self.absorb(held)
-            for feed in list(self._feeds.values()):
-                self._release(feed)
-            self._catch_up.wake()
-            self._answer_progress()
+        self.wake()
 
     def absorb(self, sample: Sample) -> None:
         """Take a sample, now or once its map is here (M11)."""
         if sample.map_version <= self.view.map_version:
             self.view.absorb(sample)
-            for feed in list(self._holding):
+            for feed in list(self._feeds.holding):
                 self._release(feed)
         elif self._held is None or sample.revision >= self._held.revision:
             self._held = sample
+
+    def hear(self, sample: Sample) -> None:
+        """A sample that came for nobody else."""
+        self.absorb(sample)
+        self.wake()
 
     # -- owners --------------------------------------------------------------------------------
 
     def publish(self, publication: Publication) -> None:
         """A shard's group commit: absorb it, release what it allows."""
-        if publication.fresh:
-            self._begin_anew(publication)
+        view, fresh = self.view, publication.fresh
+        anew = [n for n in publication.news if (fresh and not view.former(n)) or view.begins(n)]
+        if anew:
+            self._begin_anew(anew)
         touched: dict[Feed, None] = {}
         for news in publication.news:
-            for feed in self._by_tablet.get(news.tablet, ()):
-                feed.offer(news)
+            if view.former(news):
+                continue
+            begins = fresh or view.begins(news)
+            for feed in self._feeds.touched_by(news.tablet):
+                if not begins:
+                    feed.offer(news)
                 touched[feed] = None
-            self.view.close(news.tablet, news.closed, publication.fresh)
+            view.close(news.tablet, news.closed, begins, news.oepoch)
         self.absorb(publication.sample)
         for feed in touched:
             self._release(feed)
-        self._catch_up.wake()
-        self._answer_progress()
+        self.wake()
 
-    def _begin_anew(self, publication: Publication) -> None:
+    def _begin_anew(self, begun: Sequence[TabletNews]) -> None:
         """What was published between the closed[t] known here and this one did not come: whoever is
         live on such a tablet has all that was released, and reads the rest from the log."""
         missed: set[Feed] = set()
-        for news in publication.news:
+        for news in begun:
             if news.closed <= self.view.closed.get(news.tablet, 0):
                 continue
-            for feed in self._by_tablet.get(news.tablet, ()):
+            for feed in self._feeds.touched_by(news.tablet):
                 # Progress marks may be ahead of what an idle feed has released: whoever has one
                 # must not read from before it, where a compaction may have been.
                 self._release(feed)
@@ -122,22 +136,22 @@ class Hub:
         for session in self._sessions if missed else ():
             for watcher in session.watchers.values():
                 if watcher.synced and watcher.feed in missed:
-                    _leave(self._groups, watcher, watcher.feed.released + 1)
+                    self._feeds.leave(watcher, watcher.feed.released + 1)
                     self._catch_up.add(watcher)
 
     def _release(self, feed: Feed) -> None:
         commits = feed.release()
         if feed.waits:
-            self._holding[feed] = None
+            self._feeds.holding[feed] = None
         else:
-            self._holding.pop(feed, None)
+            self._feeds.holding.pop(feed, None)
         if not commits:
             return
-        for options, theirs, members in self._groups[feed].concerned(commits):
+        for options, theirs, members in self._feeds.groups[feed].concerned(commits):
             pieces = encode(theirs, options)
             for watcher in members:
                 if watcher.session.slow():
-                    _leave(self._groups, watcher, commits[0].revision)
+                    self._feeds.leave(watcher, commits[0].revision)
                     watcher.session.stalled[watcher] = None
                     continue
                 # A start that lies ahead cuts the released run short: encode it for this one.
@@ -171,10 +185,10 @@ class Hub:
         if request.start and request.start < floor:
             session.compacted(watch_id, floor)
             return
-        feed = self._feed(request.options.span)
+        feed = self._feeds.of(request.options.span)
         watcher = Watcher(session, watch_id, request, sample.revision, feed)
         session.watchers[watch_id] = watcher
-        self._users[feed] += 1
+        self._feeds.used(feed)
         if not self._join(watcher):
             self._catch_up.add(watcher)
 
@@ -198,51 +212,27 @@ class Hub:
         for session in self._sessions:
             session.tick()
 
-    def _answer_progress(self) -> None:
-        for session in self._sessions:
-            if session.asked:
-                session.answer_asked()
-
-    # -- feeds ---------------------------------------------------------------------------------
-
-    def _feed(self, span: KeyRange) -> Feed:
-        """The feed of the tablets that meet `span`."""
-        ids = tuple(tablet.id for tablet in self._tablets.tablets_of(span))
-        feed = self._feeds.get(ids)
-        if feed is None:
-            feed = self._feeds[ids] = Feed(ids, self.view)
-            self._groups[feed] = Groups()
-            self._users[feed] = 0
-            for tablet in ids:
-                self._by_tablet.setdefault(tablet, []).append(feed)
-        return feed
+    # -- watchers ------------------------------------------------------------------------------
 
     def _join(self, watcher: Watcher) -> bool:
-        """Into the live group, if nothing it has yet to see was released or published before."""
-        feed = watcher.feed
-        self._release(feed)
-        if watcher.next <= max(feed.released, feed.since):
-            return False
-        self._groups[feed].add(watcher)
-        return True
+        """Into the live group, if nothing is missing."""
+        self._release(watcher.feed)
+        return self._feeds.enter(watcher)
 
     def _forget(self, watcher: Watcher) -> None:
         """Remove a watcher; a feed that nobody uses goes too."""
         del watcher.session.watchers[watcher.id]
         watcher.session.stalled.pop(watcher, None)
-        feed = watcher.feed
         if watcher.synced:
-            self._groups[feed].remove(watcher)
-        self._users[feed] -= 1
-        if not self._users[feed]:
-            del self._users[feed], self._groups[feed], self._feeds[feed.tablets]
-            self._holding.pop(feed, None)
-            for tablet in feed.tablets:
-                self._by_tablet[tablet].remove(feed)
+            self._feeds.groups[watcher.feed].remove(watcher)
+        self._feeds.unused(watcher.feed)
 
     def wake(self) -> None:
-        """Something was heard that the watchers who wait may wait for."""
+        """Something was heard that watchers or askers of progress may wait for."""
         self._catch_up.wake()
+        for session in self._sessions:
+            if session.asked:
+                session.answer_asked()
 
     def turn(self) -> bool:
         """A slice of the log for some of those behind. Answers: can more be done now?"""
@@ -256,9 +246,3 @@ class Hub:
 
 def _from(commits: Sequence[Commit], first: Revision) -> list[Commit]:
     return [commit for commit in commits if commit.revision >= first]
-
-
-def _leave(groups: Mapping[Feed, Groups], watcher: Watcher, upto: Revision) -> None:
-    """Out of the live group: it has everything below `upto`, also what it had no event in."""
-    groups[watcher.feed].remove(watcher)
-    watcher.next = max(watcher.next, upto)

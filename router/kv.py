@@ -153,11 +153,13 @@ class KvService:
 
     def _released(self, op: RangeOp) -> Sample | None:
         """M15: the newest state of the span that this router may show without asking anybody. None
-        if it has told more: like a member of etcd it never goes back behind its own answers."""
+        if it has told more, or knows of a higher floor: like a member of etcd it never goes back
+        behind its own answers, nor shows what it has heard to be compacted."""
         view = self._view
         spanned = () if op.span is None else self._context.tablets.tablets_of(op.span)
         bound = view.bound(tablet.id for tablet in spanned)
-        if bound < max(self._context.header.told, FIRST_REVISION):
+        floor = self._context.coordinator.compact_revision()
+        if bound < max(self._context.header.told, FIRST_REVISION, floor):
             return None
         # What is closed there needs no waiting, not even behind a write in doubt.
         last = {tablet.id: min(bound, view.closed.get(tablet.id, 0)) for tablet in spanned}
@@ -263,7 +265,7 @@ class KvService:
         if revision > sample.revision:
             caller.fail(errors.FUTURE_REVISION)
             return
-        owners = list(self._context.owners.values())
+        owners = self._context.serving()
 
         def removed() -> None:
             if physical:

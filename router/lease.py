@@ -15,8 +15,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
 from kubebraid.base.leasehome import home
+from kubebraid.base.limits import RETRY_MS_MAX
 from kubebraid.base.ports import (
     WRITE_LEASE_GRANT,
     WRITE_LEASE_REVOKE,
@@ -121,7 +123,7 @@ class LeaseService:
     def leases(self, caller: Caller, payload: bytes) -> None:
         requests.check_empty(payload)
 
-        owners = list(self._context.owners.values())
+        owners = self._context.serving()
         found: list[LeaseId] = []
         waiting = len(owners)
 
@@ -154,10 +156,15 @@ class LeaseService:
         if stream is None:
             return  # the stream was ended by a drain
         stream.unanswered += 1
+        until_ms = self._context.clock.now_ms() + RETRY_MS_MAX
 
         def answer(revision: Revision, ttl_s: int | RequestRefused) -> None:
             stream.unanswered -= 1
             if self._streams.get((edge, call_id)) is not stream:
+                return
+            if ttl_s is errors.OTHER_MAP and self._context.clock.now_ms() < until_ms:
+                stream.unanswered += 1
+                ask()  # its home has moved: the newest sample comes with the map that says where
                 return
             if isinstance(ttl_s, RequestRefused):
                 del self._streams[(edge, call_id)]
@@ -167,6 +174,11 @@ class LeaseService:
             edge.send(call_id, self._context.header.field(revision) + body)
             self._end_if_answered(edge, call_id, stream)
 
-        self._kv.with_sample(
-            lambda sample: self._owner(lease).keep_alive(lease, partial(answer, sample.revision))
-        )
+        def ask() -> None:
+            self._kv.with_sample(
+                lambda sample: self._owner(lease).keep_alive(
+                    lease, partial(answer, sample.revision)
+                )
+            )
+
+        ask()

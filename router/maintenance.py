@@ -79,17 +79,24 @@ class MaintenanceService:
             def tell(alarms: Iterable[Alarm]) -> None:
                 caller.respond(sample.revision, responses.alarms(alarms))
 
+            def told(was: bool | RequestRefused, concerned: bool) -> None:
+                """A change whose outcome is unknown is no answer."""
+                if isinstance(was, RequestRefused):
+                    caller.fail(was)
+                else:
+                    tell((alarm,) if concerned else ())
+
             alarm = Alarm(member, kind)
             if action == requests.AlarmAction.GET:
                 tell(a for a in coordinator.alarms() if kind in (0, a.kind))
             elif action == requests.AlarmAction.ACTIVATE and kind:
-                coordinator.set_alarm(alarm, True, lambda _was_raised: tell((alarm,)))
+                coordinator.set_alarm(alarm, True, lambda was: told(was, True))
             elif action == requests.AlarmAction.DEACTIVATE:
-                coordinator.set_alarm(alarm, False, lambda was: tell((alarm,) if was else ()))
+                coordinator.set_alarm(alarm, False, lambda was: told(was, was is True))
             else:
                 tell(())
 
-        self._kv.with_sample(answer)
+        self._kv.with_sample(answer, caller)
 
     def auth_status(self, caller: Caller, payload: bytes) -> None:
         requests.check_empty(payload)

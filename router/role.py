@@ -26,6 +26,7 @@ from kubebraid.proto.coordinator_client import CoordinatorClient
 from kubebraid.proto.kvwire import Header
 from kubebraid.proto.shard_links import ShardLinks
 
+from .autosplit import OFF, Bounds
 from .context import Context, header_of
 from .core import Router
 
@@ -42,6 +43,7 @@ class RouterOptions:
     progress_interval_ms: int = PROGRESS_INTERVAL_MS
     request_bytes_max: int = REQUEST_BYTES_MAX
     txn_ops_max: int = TXN_OPS_MAX
+    auto_split: Bounds = OFF
 
 
 class RouterRole:
@@ -74,7 +76,8 @@ class RouterRole:
         """A newer state."""
         if not view.cluster:
             return
-        self._shards.follow({tablet.shard for tablet in view.tablets.tablets}, view)
+        owners = {tablet.shard for tablet in view.tablets.tablets}
+        self._shards.follow(owners | {place.name for place in view.shards}, view)
         if self.router is None:
             self._begin()
             return
@@ -111,6 +114,7 @@ class RouterRole:
             request_bytes_max=options.request_bytes_max,
             txn_ops_max=options.txn_ops_max,
             coordinators=options.coordinators,
+            auto_split=options.auto_split,
             remote=True,
         )
         self.router = Router(context, sample)

@@ -26,7 +26,7 @@ Worked example: shard-0 (primary) and shard-1 are prepared; the router asks COMM
 shard-0 has applied 12 and holds the decision. shard-1 asks it after ACROSS_PREPARED_MS, applies 12,
 and confirms when shard-0 asks.
 
-Source: docs/model/Txn.tla. Tested in tests/unit/shard/test_across.py,
+Source: docs/model/Across.tla. Tested in tests/unit/shard/test_across.py,
 tests/property/test_across.py.
 """
 
@@ -47,8 +47,6 @@ from kubebraid.base.across import (
     Prepared,
     Step,
     TxnId,
-    compares_of,
-    every_leaf,
     leaf_span,
 )
 from kubebraid.base.limits import (
@@ -63,7 +61,7 @@ from . import fencing, keycodec
 from .decisions import OpenDecisions
 from .fencing import FenceDamaged
 from .intents import Decision, Intent, decisions, pack_decision, pack_intent, undecided
-from .locks import LockQueue, Waiting
+from .locks import LockQueue, Waiting, named_tablets
 from .ownership import Ownership
 from .seal import last_index, seal
 from .seams import ShardSeams
@@ -112,7 +110,7 @@ class Participant:
         self._peers = shard.peers
         self._writer = writer
         self._owns = partial(_owns, shard.owned)
-        self._queue = LockQueue(shard.owned, writer, self._clock, self._owns)
+        self.locks = LockQueue(shard.owned, writer, self._clock, self._owns)
         self._open = OpenDecisions(shard.owned.shard, shard.peers, writer.litter)
         self._held: _Held | None = None
         self._writers_turn = False  # a slot that was given back is offered to the queue first
@@ -138,7 +136,7 @@ class Participant:
             return
         match call.step:
             case Step.LOCK:
-                self._queue.lock(call, done)
+                self.locks.lock(call, done)
             case Step.PREPARE:
                 done(self._prepare(call))
             case Step.COMMIT:
@@ -154,13 +152,18 @@ class Participant:
             case Step.RESOLVE:
                 done(AcrossReply(revision=self._resolve(call.txn)))
 
+    @property
+    def quiet(self) -> bool:
+        """Nobody has the batch slot, and no share waits for a decision."""
+        return self._held is None and self._writer.free
+
     # -- the slot ------------------------------------------------------------------------------
 
     def _grant(self, now_ms: int) -> None:
         """The slot to the first that waits, once the present reign has accepted our epochs."""
         if not self._writer.free or self._owned.proved != self._owned.cepoch:
             return
-        waiting = self._queue.first()
+        waiting = self.locks.first()
         if waiting is not None:
             self._take(waiting, now_ms)
 
@@ -211,10 +214,8 @@ class Participant:
         assert share is not None, "a lock has its evaluation"
         refused = share.check(held.op, call.path, self._owns, call.known)
         shares = share.run(held.op, call.path, self._owns) if refused is None else []
-        spans = [compare.span for compare in compares_of(held.op)]
-        spans += [leaf_span(leaf) for leaf in every_leaf(held.op)]
         changed = last_index(share.changes)
-        named = {t for span in spans if span is not None for t in owned.tablets_of(span)}
+        named = named_tablets(owned, held.op)
         ends = tuple((t, owned.oepochs[t], changed.get(t, -1)) for t in sorted(named))
         lane = Lane(owned.shard, owned.incarnation, self._writer.requests)
         return Prepared(owned.cepoch, lane, ends, shares, refused)
@@ -246,7 +247,7 @@ class Participant:
     def _finish(self, held: _Held, revision: Revision, decision: Decision | None = None) -> bool:
         """Our share at its revision, durably, with the decision where we are the primary."""
         try:
-            share = held.share or self._repeated(held)
+            share = held.share or _repeated(self._writer, self._owns, held)
         except EngineError as error:
             refusal(error)  # nobody is answered: whoever asks for it asks again
             return False
@@ -263,13 +264,6 @@ class Participant:
         self._release()
         return True
 
-    def _repeated(self, held: _Held) -> Share:
-        """Behind a start: the same rows, the same changes."""
-        assert held.intent is not None
-        share = self._writer.evaluation(Share)
-        share.run(held.op, held.intent.path, self._owns)
-        return share
-
     def _drop(self, held: _Held) -> None:
         """ABORT. A revision may have been handed out for it: the next Alloc closes that."""
         if held.durable:
@@ -279,7 +273,7 @@ class Participant:
         self._release()
 
     def _abort(self, txn: TxnId) -> None:
-        self._queue.give_up(txn, errors.OWNER_AWAY)
+        self.locks.give_up(txn, errors.OWNER_AWAY)
         held = self._held
         if held is not None and held.txn == txn:
             self._drop(held)
@@ -311,16 +305,16 @@ class Participant:
 
     def turn(self, now_ms: int) -> bool:
         """Give the slot, and see to what waits too long. Answers: is there more to do?"""
-        idle = _idle(self._held, self._queue, self._open)
+        idle = _idle(self._held, self.locks, self._open)
         if self._owned.stopped or (idle and not self._writers_turn):
             return False
-        self._queue.expire(now_ms)
+        self.locks.expire(now_ms)
         if self._held is not None and now_ms >= self._held.until_ms:
             self._overdue(self._held, now_ms)
         self._open.turn(now_ms)
         if self._writers_turn:
             self._writers_turn = False
-            return not self._queue.empty
+            return not self.locks.empty
         self._grant(now_ms)
         return False
 
@@ -344,11 +338,19 @@ class Participant:
 
     def next_deadline_ms(self) -> int | None:
         """When `turn` has something to do that nothing announces."""
-        if _idle(self._held, self._queue, self._open):
+        if _idle(self._held, self.locks, self._open):
             return None
         held_ms = None if self._held is None else self._held.until_ms
-        due = (self._queue.next_deadline_ms(), self._open.next_deadline_ms(), held_ms)
+        due = (self.locks.next_deadline_ms(), self._open.next_deadline_ms(), held_ms)
         return min((ms for ms in due if ms is not None), default=None)
+
+
+def _repeated(writer: Writer, owns: Callable[[Leaf], bool], held: _Held) -> Share:
+    """Behind a start: the same rows, the same changes."""
+    assert held.intent is not None
+    share = writer.evaluation(Share)
+    share.run(held.op, held.intent.path, owns)
+    return share
 
 
 def _idle(held: _Held | None, queue: LockQueue, decided: OpenDecisions) -> bool:

@@ -45,7 +45,8 @@ FINDINGS_MAX: Final = 20  # told in full; the others are counted
 
 @dataclass(slots=True)
 class Report:
-    """What was read and what is wrong. `findings` are sentences."""
+    """What was read and what is wrong. `findings` are sentences. `shard`: whose store it is, in a
+    cluster; its floor is not in it."""
 
     revision: Revision = 0
     floor: Revision = -1
@@ -56,6 +57,7 @@ class Report:
     stored_bytes: int = 0
     wrong: int = 0
     findings: list[str] = field(default_factory=list)
+    shard: str = ""
 
     def find(self, sentence: str) -> None:
         self.wrong += 1
@@ -163,7 +165,7 @@ class Audit:
         if revision > last:
             self.report.find(f"{key!r} was written at {revision}, its tablet's fence says {last}")
         elif revision > self.report.floor:
-            changes = _changes(self._reader.get(keycodec.log(tablet.id, revision)))
+            changes = changes_of(self._reader.get(keycodec.log(tablet.id, revision)))
             if all(change.key != key for change in changes or ()):
                 self.report.find(f"the row of {key!r} at {revision} is not in the log")
 
@@ -182,12 +184,12 @@ class Audit:
             )
         if revision <= self.report.floor:
             return  # what it names may be removed already
-        changes = _changes(value)
+        changes = changes_of(value)
         if not changes:
             self.report.find(f"the log of tablet {tablet} cannot be read at {revision}")
             return
         for key, change in {change.key: change for change in changes}.items():
-            if self._tablets.tablet_of(key).id != tablet:
+            if not self._belongs(key, tablet):
                 self.report.find(f"the log of tablet {tablet} names {key!r}, which is another's")
             found = self._at(key, revision)
             if (found is None) is not change.deleted or (found and found.mod != revision):
@@ -195,6 +197,9 @@ class Audit:
             prior = self._at(key, revision - 1)
             if change.before != (prior.mod if prior else 0):
                 self.report.find(f"the log has another version of {key!r} before {revision}")
+
+    def _belongs(self, key: bytes, tablet: TabletId) -> bool:
+        return self._tablets.tablet_of(key).id == tablet
 
     def _attachments(self) -> Iterator[None]:
         start, end = keycodec.LEASES
@@ -217,7 +222,7 @@ class Audit:
             return None
 
 
-def _changes(value: bytes | None) -> list[LogChange] | None:
+def changes_of(value: bytes | None) -> list[LogChange] | None:
     """None where the log row is missing or no log row."""
     try:
         return None if value is None else keycodec.unpack_changes(value)

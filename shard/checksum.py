@@ -18,9 +18,11 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from hashlib import blake2b
 
-from kubebraid.base.keyspace import EVERYTHING
+from kubebraid.base.keyspace import EVERYTHING, KeyRange
+from kubebraid.base.reshard import Digest
 from kubebraid.base.revision import Revision
 
 from . import keycodec, mvcc
@@ -37,6 +39,26 @@ def hash_versions(reader: Reader, floor: Revision, revision: Revision) -> Iterat
         for written, raw in _visible(versions, floor, revision):
             total += zlib.crc32(raw, zlib.crc32(struct.pack(">Q", written)))
     yield total & 0xFFFFFFFF
+
+
+def digest_versions(
+    reader: Reader,
+    span: KeyRange,
+    keep: Callable[[bytes], bool] | None,
+    floor: Revision,
+    revision: Revision,
+) -> Digest:
+    """As `hash_versions`, of some keys of a short range and with 64 bits: what a copy is compared
+    by. Raises EngineError."""
+    count = total = 0
+    for versions in _by_key(reader, span):
+        if versions is None or (keep is not None and not keep(versions[0][0])):
+            continue
+        for written, raw in _visible(versions, floor, revision):
+            summed = blake2b(struct.pack(">Q", written) + raw, digest_size=8).digest()
+            total += int.from_bytes(summed, "big")
+            count += 1
+    return Digest(count, total & 0xFFFFFFFFFFFFFFFF)
 
 
 Version = tuple[Revision, bytes]
@@ -65,10 +87,10 @@ def _visible(
 Group = list[tuple[bytes, Version]]
 
 
-def _by_key(reader: Reader) -> Iterator[Group | None]:
+def _by_key(reader: Reader, span: KeyRange = EVERYTHING) -> Iterator[Group | None]:
     """Each key's versions, newest first; None as a breath between slices."""
-    past = _Ahead(_history(reader))
-    for page in mvcc.pages(reader, *keycodec.newest_bounds(EVERYTHING)):
+    past = _Ahead(_history(reader, span))
+    for page in mvcc.pages(reader, *keycodec.newest_bounds(span)):
         for stored, value in page:
             key = stored[1:]
             while past.breath or (past.group is not None and past.group[0][0] < key):
@@ -104,10 +126,10 @@ class _Ahead:
         self.group = found or None
 
 
-def _history(reader: Reader) -> Iterator[Group | None]:
+def _history(reader: Reader, span: KeyRange) -> Iterator[Group | None]:
     """The superseded versions of each key that has some; None between pages."""
     current: Group = []
-    for page in mvcc.pages(reader, *keycodec.history_bounds(EVERYTHING)):
+    for page in mvcc.pages(reader, *keycodec.history_bounds(span)):
         for stored, value in page:
             key, written = keycodec.split_history(stored)
             if current and current[0][0] != key:

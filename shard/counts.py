@@ -33,6 +33,7 @@ from . import keycodec
 from .storage.engine import Reader
 
 _HALF: Final = BUCKET_KEYS_MAX // 2
+FEW: Final = 16  # buckets of a range, below which its keys are counted one by one
 
 
 class KeyCounts:
@@ -44,6 +45,11 @@ class KeyCounts:
         self._counts: list[int] = [0]
         self._covered: bytes | None = b""  # None: everything
         self._crowded: dict[bytes, None] = {}  # starts of buckets that may hold too many
+
+    def begin_anew(self) -> None:
+        """Ranges have come or gone: count again."""
+        self._starts, self._counts, self._covered = [b""], [0], b""
+        self._crowded.clear()
 
     @property
     def complete(self) -> bool:
@@ -97,6 +103,15 @@ class KeyCounts:
         if span.end is None or (last < len(self._starts) and self._starts[last] == span.end):
             return total + self._counts[last - 1]
         return total + self._scanned(tail, span.end)
+
+    def marks(self, span: KeyRange) -> list[bytes]:
+        """Keys of the range with about as many keys between any two; none where it has few, or
+        while they are being counted."""
+        if not self.complete:
+            return []
+        first = bisect_right(self._starts, span.start)
+        last = len(self._starts) if span.end is None else bisect_left(self._starts, span.end)
+        return self._starts[first:last] if last - first >= FEW else []
 
     def _scanned(self, start: bytes, end: bytes | None) -> int:
         low, high = keycodec.newest_bounds(KeyRange(start, end))

@@ -10,7 +10,8 @@ Invariants:
 - inv21: nothing attaches behind the end: the home's row says ended, durably, before the first guest
   is asked to leave, and a join that was answered before is followed by a leave;
 - a lease is gone at its home only when no guest holds a key of it; a guest that cannot be reached
-  is asked again, however long it takes, and the lease renews for nobody meanwhile;
+  is asked again, however long it takes, and the lease renews for nobody meanwhile; only where it
+  owns nothing and no migration names it, it need not be reached;
 - whoever waits for another shard waits here: the other writes of this shard go on.
 
 Worked example: a put on shard-1 names lease 7, which lives on shard-0: shard-0 notes the guest
@@ -116,6 +117,9 @@ class Guests:
         self, lease: LeaseId, guest: str, done: Callable[[int | RequestRefused], None]
     ) -> None:
         """See PeerPort."""
+        if not self._owned.leases.ours(lease):
+            done(errors.OWNER_AWAY)  # it lives elsewhere by now: the guest asks there
+            return
 
         def note(row: LeaseRow | None) -> LeaseRow | None:
             if row is None or row.visiting or row.ended:
@@ -134,6 +138,8 @@ class Guests:
 
     def _ended(self, lease: LeaseId, reply: WriteReply) -> None:
         """The end is durable: the guests may be told."""
+        if lease not in self._ending:
+            return  # it lives elsewhere by now, and ends there
         if reply.error is not None:
             _refuse(self._ending.pop(lease), reply.error)
             return
@@ -145,19 +151,28 @@ class Guests:
         staying = self._staying[lease]
         for guest in sorted(guest for guest, is_asked in staying.items() if not is_asked):
             peer = self._peers.get(guest)
-            if peer is not None:
-                staying[guest] = True
+            staying[guest] = True
+            if peer is None:
+                self._left(lease, guest, errors.NO_LEADER)
+            else:
                 peer.lease_leave(lease, partial(self._left, lease, guest))
 
     def _left(self, lease: LeaseId, guest: str, refused: RequestRefused | None) -> None:
-        staying = self._staying[lease]
-        if refused is not None:
+        staying = self._staying.get(lease)
+        if staying is None:
+            return  # it lives elsewhere by now
+        if refused is not None and not self._is_gone(guest, refused):
             staying[guest] = False
             return
         del staying[guest]
         if not staying:
             del self._staying[lease], self._again[lease]
             self._write(lease, _alone, lambda _reply: self._over(lease))
+
+    def _is_gone(self, guest: str, refused: RequestRefused) -> bool:
+        """Whether a guest that cannot be asked has nothing to leave: it was drained."""
+        unreached = refused is errors.OWNER_AWAY or refused is errors.NO_LEADER
+        return unreached and self._owned.is_bare(guest)
 
     def _over(self, lease: LeaseId) -> None:
         """Nobody else holds a key of it: whoever wanted its end goes on."""
@@ -191,6 +206,19 @@ class Guests:
         call = WriteCall(WRITE_LEASE_REVOKE, payload, (), self._owned.map_version, lease)
         self._submit([call], left)
 
+    # -- another map ----------------------------------------------------------------------------
+
+    def rehomed(self) -> None:
+        """Leases have come or gone: whoever waits here for what is decided elsewhere by now plans
+        anew, and the other way round."""
+        leases = self._owned.leases
+        for lease in [lease for lease in self._ending if not leases.is_home(lease)]:
+            self._staying.pop(lease, None)
+            self._again.pop(lease, None)
+            _refuse(self._ending.pop(lease), errors.OTHER_MAP)
+        for lease in [lease for lease in self._joining if leases.ours(lease)]:
+            self._resubmit(self._joining.pop(lease))
+
     # -- what is attached ----------------------------------------------------------------------
 
     def info(
@@ -200,18 +228,21 @@ class Guests:
         done: Callable[[LeaseInfo | RequestRefused | None], None],
     ) -> None:
         """`own`, with the keys that the guests hold."""
-        guests = [self._peers.get(name) for name in self._owned.leases.row(lease).guests]
+        guests = self._owned.leases.row(lease).guests
         keys = list(own.keys)
         missing = len(guests)
         if not missing:
             done(own)
             return
 
-        def add(found: LeaseInfo | RequestRefused | None) -> None:
+        def add(guest: str, found: LeaseInfo | RequestRefused | None) -> None:
             nonlocal missing
             if missing < 0:
                 return
             missing -= 1
+            left = found is errors.OTHER_MAP
+            if isinstance(found, RequestRefused) and (left or self._is_gone(guest, found)):
+                found = None
             if isinstance(found, RequestRefused):
                 missing = -1  # the others' answers are of no use any more
                 done(found)
@@ -221,11 +252,13 @@ class Guests:
                 done(own._replace(keys=tuple(sorted(keys))))
 
         for guest in guests:
-            if missing > 0:
-                if guest is None:
-                    add(errors.NO_LEADER)
-                else:
-                    guest.lease_info(lease, add)
+            peer = self._peers.get(guest)
+            if missing <= 0:
+                return
+            if peer is None:
+                add(guest, errors.NO_LEADER)
+            else:
+                peer.lease_info(lease, partial(add, guest))
 
     # -- writes --------------------------------------------------------------------------------
 

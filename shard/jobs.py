@@ -10,10 +10,11 @@ Tested in tests/unit/shard/test_jobs.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from kubebraid.base.errors import RequestRefused
+from kubebraid.base.limits import DUMP_PAGE_ROWS, STREAM_CHUNK_BYTES
 from kubebraid.base.ports import DumpSink
 from kubebraid.base.revision import Revision
 
@@ -57,9 +58,11 @@ class HashJob:
 class DumpJob:
     """Every stored pair, measured first, then sent at the sink's pace."""
 
-    def __init__(self, snapshot: Snapshot, sink: DumpSink) -> None:
+    def __init__(self, snapshot: Snapshot, sink: DumpSink, floor: Revision) -> None:
+        """`floor`: of the moment of the snapshot."""
         self._snapshot = snapshot
         self._sink = sink
+        self._floor = floor
         self._work = self._slices()
 
     def ready(self) -> bool:
@@ -78,15 +81,30 @@ class DumpJob:
     def _slices(self) -> Iterator[bool]:
         """False after each slice, True once: at the end, or when nobody waits any more."""
         payload = records = 0
-        for page in mvcc.pages(self._snapshot, *EVERY_ROW):
+        for page in mvcc.pages(self._snapshot, *EVERY_ROW, DUMP_PAGE_ROWS):
             payload += sum(len(key) + len(value) for key, value in page)
             records += len(page)
             yield False
-        self._sink.begin(payload, records)
-        for page in mvcc.pages(self._snapshot, *EVERY_ROW):
-            if not self._sink.take(page):
-                yield True
-                return
-            yield False
+        self._sink.begin(payload, records, self._floor)
+        yield False  # from here on the sink may let us wait
+        for page in mvcc.pages(self._snapshot, *EVERY_ROW, DUMP_PAGE_ROWS):
+            for start, end in _cuts(page):
+                if not self._sink.take(page[start:end]):
+                    yield True
+                    return
+                yield False
         self._sink.end()
         yield True
+
+
+def _cuts(pairs: Sequence[tuple[bytes, bytes]]) -> Iterator[tuple[int, int]]:
+    """Runs of pairs of at most STREAM_CHUNK_BYTES, or one pair that is larger."""
+    start = size = 0
+    for number, (key, value) in enumerate(pairs):
+        weight = len(key) + len(value)
+        if number > start and size + weight > STREAM_CHUNK_BYTES:
+            yield start, number
+            start, size = number, 0
+        size += weight
+    if start < len(pairs):
+        yield start, len(pairs)

@@ -93,9 +93,15 @@ class LeaseTable:
         """As it is stored."""
         return self._leases[lease].row
 
-    def ids(self) -> list[LeaseId]:
-        """Those that live here; that end soonest first, as etcd lists them."""
-        here = [lease for lease, found in self._leases.items() if not found.row.visiting]
+    def known(self, lease: LeaseId) -> LeaseRow | None:
+        """As it is stored; None if it is not known here."""
+        found = self._leases.get(lease)
+        return None if found is None else found.row
+
+    def ids(self, visits: bool = False) -> list[LeaseId]:
+        """Those that live here (or that are visited); that end soonest first, as etcd lists
+        them."""
+        here = [lease for lease, found in self._leases.items() if found.row.visiting is visits]
         return sorted(here, key=lambda lease: (self._leases[lease].deadline_ms, lease))
 
     def ttl_s(self, lease: LeaseId) -> int:
@@ -150,6 +156,18 @@ class LeaseTable:
     def remove(self, lease: LeaseId) -> None:
         del self._leases[lease]
 
+    def rehome(self, lease: LeaseId, row: LeaseRow, now_ms: int) -> None:
+        """It has come to live here, or lives here no more: its TTL begins anew."""
+        self._leases.pop(lease, None)
+        self.put(lease, row, now_ms)
+
+    def visit_strangers(self, now_ms: int) -> None:
+        """Leases whose home went elsewhere, and has us for a guest: their rows may still say that
+        they live here."""
+        for lease, found in list(self._leases.items()):
+            if not found.row.visiting and not self.ours(lease):
+                self.rehome(lease, found.row._replace(visiting=True, guests=()), now_ms)
+
     def take_expired(self, now_ms: int, limit: int) -> list[LeaseId]:
         """Leases whose deadline has passed, each once; they are ending from now on."""
         expired: list[LeaseId] = []
@@ -157,8 +175,8 @@ class LeaseTable:
             _, lease = heapq.heappop(self._heap)
             self._queued.discard(lease)
             found = self._leases.get(lease)
-            if found is None or found.ending:
-                continue
+            if found is None or found.ending or found.row.visiting:
+                continue  # of a visit the entry is from before, when it lived here
             if found.deadline_ms > now_ms:
                 self._enqueue(lease)  # renewed since its entry was made
             else:
@@ -171,10 +189,11 @@ class LeaseTable:
         while self._heap:
             entry_ms, lease = self._heap[0]
             found = self._leases.get(lease)
-            if found is not None and not found.ending and found.deadline_ms == entry_ms:
+            expires = found is not None and not found.ending and not found.row.visiting
+            if expires and self._leases[lease].deadline_ms == entry_ms:
                 return entry_ms
             heapq.heappop(self._heap)
             self._queued.discard(lease)
-            if found is not None and not found.ending:
+            if expires:
                 self._enqueue(lease)
         return None

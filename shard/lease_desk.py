@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
 from kubebraid.base.limits import LEASE_EXPIRIES_PER_TURN, LEASE_RETRY_MS
 from kubebraid.base.ports import (
@@ -29,6 +30,7 @@ from kubebraid.base.revision import LeaseId
 from kubebraid.base.seams import Clock
 from kubebraid.proto import requests
 
+from .foreign import Visible
 from .guests import Guests, Submit
 from .ownership import Ownership
 from .settle import refusal
@@ -48,7 +50,7 @@ class LeaseDesk:
         peers: Mapping[str, PeerPort],
     ) -> None:
         """Loads what the engine holds."""
-        self._engine = engine
+        self._visible = Visible(engine, owned.foreign)
         self._owned = owned
         self._submit = submit
         self._clock = clock
@@ -60,10 +62,10 @@ class LeaseDesk:
     ) -> None:
         table = self._owned.leases
         if lease not in table:
-            done(None)
+            done(None if table.ours(lease) else errors.OTHER_MAP)
             return
         try:
-            keys = tuple(attached_keys(self._engine, lease))
+            keys = tuple(attached_keys(self._visible, lease))
         except EngineError as error:
             done(refusal(error))
             return
@@ -74,7 +76,8 @@ class LeaseDesk:
         done(self._owned.leases.ids())
 
     def keep_alive(self, lease: LeaseId, done: Callable[[int | RequestRefused], None]) -> None:
-        done(self._owned.leases.renew(lease, self._clock.now_ms()))
+        table = self._owned.leases
+        done(table.renew(lease, self._clock.now_ms()) if table.ours(lease) else errors.OTHER_MAP)
 
     def lease_join(
         self, lease: LeaseId, guest: str, done: Callable[[int | RequestRefused], None]

@@ -21,12 +21,20 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from kubebraid.base import errors
-from kubebraid.base.across import AcrossCall, AcrossReply, Leaf, TxnId, every_leaf
+from kubebraid.base.across import (
+    AcrossCall,
+    AcrossReply,
+    Leaf,
+    TxnId,
+    compares_of,
+    every_leaf,
+    leaf_span,
+)
 from kubebraid.base.errors import RequestRefused
 from kubebraid.base.limits import ACROSS_WAIT_MS, ACROSS_WAITING_MAX
 from kubebraid.base.ops import PutOp, TxnOp
 from kubebraid.base.ports import WRITE_LEASE_ROW, WriteCall, WriteReply
-from kubebraid.base.revision import LeaseId
+from kubebraid.base.revision import LeaseId, TabletId
 from kubebraid.base.seams import Clock
 
 from .intents import decoded
@@ -48,6 +56,13 @@ class Waiting:
     joins: int = 0
 
 
+def named_tablets(owned: Ownership, op: TxnOp) -> set[TabletId]:
+    """Our tablets that the transaction can read or change, whatever branch it takes."""
+    spans = [compare.span for compare in compares_of(op)]
+    spans += [leaf_span(leaf) for leaf in every_leaf(op)]
+    return {t for span in spans if span is not None for t in owned.tablets_of(span)}
+
+
 class LockQueue:
     """Those of one shard."""
 
@@ -66,20 +81,33 @@ class LockQueue:
 
     def lock(self, call: AcrossCall, done: Done) -> None:
         """Wait for the slot; answered by whoever gives it, or by a refusal."""
-        refused = self._admit(call)
+        op = decoded(call.kind, call.payload)
+        refused = self._admit(call, op)
         if refused is not None:
             done(AcrossReply(refused))
             return
-        op = decoded(call.kind, call.payload)
         until_ms = self._clock.now_ms() + ACROSS_WAIT_MS
         waiting = self._waiting[call.txn] = Waiting(call, op, done, until_ms)
         for lease in self._strangers(op):
             self._join(waiting, lease)
 
-    def _admit(self, call: AcrossCall) -> RequestRefused | None:
+    def _admit(self, call: AcrossCall, op: TxnOp) -> RequestRefused | None:
         if len(self._waiting) >= ACROSS_WAITING_MAX:
             return errors.TOO_MANY_REQUESTS
-        return None if self._owned.knows(call.map_version) else errors.OTHER_MAP
+        return None if self._fits(call, op) else errors.OTHER_MAP
+
+    def _fits(self, call: AcrossCall, op: TxnOp) -> bool:
+        """Planned with a map that names our tablets as they are, none of its own about to go."""
+        owned = self._owned
+        if not owned.knows(call.map_version):
+            return False
+        return not owned.sealed or owned.sealed.isdisjoint(named_tablets(owned, op))
+
+    def review(self) -> None:
+        """Tablets went, or were sealed: who waits and does not fit any more plans anew."""
+        for txn, waiting in list(self._waiting.items()):
+            if not self._fits(waiting.call, waiting.op):
+                self.give_up(txn, errors.OTHER_MAP)
 
     def _strangers(self, op: TxnOp) -> list[LeaseId]:
         """Leases that our puts name and only another shard can tell of."""

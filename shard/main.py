@@ -8,9 +8,11 @@ Tested in tests/e2e/test_dev_cluster.py.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from kubebraid.base.links import Peer
 from kubebraid.base.loop import WaitingLoop
+from kubebraid.base.revision import Epoch
 from kubebraid.base.seams import Clock
 from kubebraid.proto.links.handshake import Identity
 from kubebraid.proto.links.mesh import SocketMesh
@@ -20,7 +22,20 @@ from kubebraid.proto.links.poller import Poller
 from .role import ROLE, ShardOptions, ShardRole
 from .seams import ShardSeams
 from .storage.engine import Engine
-from .storage.space import Space
+from .storage.space import ENDLESS, Space
+
+
+def _kept_nowhere(_: Epoch) -> None:
+    """A store in memory ends with its process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a shard's data is. `adopted`: told the owner epoch of its fences, at each start."""
+
+    engine: Engine
+    space: Space = ENDLESS
+    adopted: Callable[[Epoch], None] = _kept_nowhere
 
 
 class ShardProcess:
@@ -30,9 +45,8 @@ class ShardProcess:
         self,
         options: ShardOptions,
         cluster: tuple[str, bytes | None],
-        engine: Engine,
+        place: Place,
         clock: Clock,
-        space: Space,
         on_fatal: Callable[[BaseException], None],
     ) -> None:
         """`cluster`: its name and its secret."""
@@ -42,9 +56,9 @@ class ShardProcess:
         self.loop = WaitingLoop(clock, self._poller, self._fail)
         self.network = Network(self._poller, self.loop.post)
         me = Identity(Peer(ROLE, options.name, options.incarnation), name)
-        seams = ShardSeams(clock, self._fail, space=space)
+        seams = ShardSeams(clock, self._fail, space=place.space, on_adopted=place.adopted)
         mesh = SocketMesh(self.network, me, secret)
-        self.role = ShardRole(options, engine, mesh, seams, self._fail)
+        self.role = ShardRole(options, place.engine, mesh, seams, self._fail)
         self.loop.attach([self.role, self.network])
 
     def _fail(self, error: BaseException) -> None:

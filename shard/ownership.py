@@ -28,12 +28,14 @@ from typing import Final
 from kubebraid.base.keyspace import KeyRange
 from kubebraid.base.leasehome import home
 from kubebraid.base.ports import Sample
-from kubebraid.base.revision import Epoch, LeaseId, Revision, TabletId
+from kubebraid.base.revision import FIRST_REVISION, Epoch, LeaseId, Revision, TabletId
 from kubebraid.base.tabletmap import TabletMap
 
 from . import fencing, keycodec
 from .apply import Evaluation
+from .cells import Area
 from .fencing import Fence
+from .foreign import Foreign
 from .lease import LeaseTable
 from .seal import Sealed, unpack_lease
 from .storage.engine import Batch, Engine, Reader
@@ -60,47 +62,89 @@ class Ownership:
         self.cepoch = cepoch
         self.proved: Epoch = cepoch
         self.map_version = tablets.version
-        self._since = tablets.version
+        self.since = tablets.version
         self._floor = floor
         self._told: Revision = -1
         self.oepochs: dict[TabletId, Epoch] = {t.id: t.oepoch for t in mine}
         self.fences = fences
         self.closed: dict[TabletId, Revision] = {t: f.last for t, f in fences.items()}
-        self.committed_revision: Revision = max(self.closed.values())
+        self.committed_revision: Revision = max(self.closed.values(), default=FIRST_REVISION)
         self.known: Revision = self.committed_revision
-        self.leases = LeaseTable(self._keeps)
+        self.leases = LeaseTable(lambda lease: self.lease_home(lease) == shard)
         self.stopped = False
-        self._tablets = tablets
+        self.tablets = tablets
+        self.sealed: frozenset[TabletId] = frozenset()  # about to go: no write is admitted
+        self.migrating: frozenset[str] = frozenset()  # shards that a migration names, if unfinished
+        self.foreign = Foreign(
+            self.owns, self.oepochs.__contains__, lambda area: _owns(self.tablets, shard, area)
+        )
 
-    def _keeps(self, lease: LeaseId) -> bool:
-        return home(self._tablets, lease).shard == self.shard
+    def owns(self, key: bytes) -> bool:
+        """Whether a key is ours."""
+        return self.tablets.tablet_of(key).shard == self.shard
+
+    def fixed_foreign(self) -> Foreign:
+        """What is hidden now, for a snapshot: what it shows does not change with the map."""
+        tablets, shard, ids = self.tablets, self.shard, frozenset(self.oepochs)
+        fixed = Foreign(
+            lambda key: tablets.tablet_of(key).shard == shard,
+            ids.__contains__,
+            lambda area: _owns(tablets, shard, area),
+        )
+        fixed.add(*self.foreign.cells.values())
+        return fixed
+
+    def is_bare(self, shard: str) -> bool:
+        """Whether a shard has no keys, and none are on their way to it: it was drained, and may be
+        gone for good."""
+        owns = any(tablet.shard == shard for tablet in self.tablets.tablets)
+        return not owns and shard not in self.migrating
 
     def lease_home(self, lease: LeaseId) -> str:
         """The shard that keeps a lease."""
-        return home(self._tablets, lease).shard
+        return home(self.tablets, lease).shard
 
     def tablet_of(self, key: bytes) -> TabletId:
         """The tablet of a key; the asker has checked that this shard owns it."""
-        tablet = self._tablets.tablet_of(key)
+        tablet = self.tablets.tablet_of(key)
         assert tablet.shard == self.shard, f"{key!r} belongs to {tablet.shard}"
         return tablet.id
 
     def tablets_of(self, span: KeyRange) -> list[TabletId]:
         """Our tablets that meet a range."""
-        return [t.id for t in self._tablets.tablets_of(span) if t.shard == self.shard]
+        return [t.id for t in self.tablets.tablets_of(span) if t.shard == self.shard]
 
-    def adopt_map(self, tablets: TabletMap) -> None:
-        """A newer map, in which everything that is ours is as it was."""
+    def adopt_map(self, tablets: TabletMap, come: Mapping[TabletId, Fence] | None = None) -> bool:
+        """A newer map. `come`: the fences of tablets that are ours from now on, durably written;
+        what is ours no more is forgotten. Answers: has anything come or gone?"""
         assert tablets.version > self.map_version, "maps come in order"
+        come = come or {}
         mine = {t.id: t.oepoch for t in tablets.tablets if t.shard == self.shard}
-        assert mine == self.oepochs, "another incarnation of us owns them: this one ends"
+        gone = self.oepochs.keys() - mine.keys()
+        stay = {tablet: oepoch for tablet, oepoch in self.oepochs.items() if tablet in mine}
+        came = {tablet: fence.oepoch for tablet, fence in come.items()}
+        assert stay | came == mine, "another incarnation of us owns them: this one ends"
+        for tablet in gone:
+            del self.oepochs[tablet], self.fences[tablet], self.closed[tablet]
+        for tablet, fence in come.items():
+            assert tablet not in self.closed, "a tablet comes once"
+            self.oepochs[tablet], self.fences[tablet] = fence.oepoch, fence
+            self.closed[tablet] = fence.last
+            self.committed_revision = max(self.committed_revision, fence.last)
+            self.known = max(self.known, fence.last)
         self.map_version = tablets.version
-        self._tablets = tablets
+        self.tablets = tablets
+        self.foreign.refresh()
+        if gone or come:
+            self.since = tablets.version
+        if come:
+            self.proved = 0  # whoever rules has yet to accept these oepochs
+        return bool(gone or come)
 
     def knows(self, map_version: int) -> bool:
         """Whether a call that was planned with this map may be answered: it names our tablets as
         they are (M3: what we have not heard of yet waits)."""
-        return self._since <= map_version <= self.map_version
+        return self.since <= map_version <= self.map_version
 
     def floor(self) -> Revision:
         """Below it rows may be gone: the highest floor that anybody has told this shard."""
@@ -119,6 +163,7 @@ class Ownership:
         """The reign of `sample` has accepted all our oepochs: close what it says was handed out of
         the tablets that hold nothing of its answer (all but `granted`). What rose, and to where."""
         assert sample.cepoch == self.cepoch, "its own reign's word"
+        assert sample.last.keys() >= self.oepochs.keys(), "all of ours were named"
         self.proved = self.cepoch
         idle = self.oepochs.keys() - set(granted)
         risen = {t: sample.last[t] for t in sorted(idle) if sample.last[t] > self.closed[t]}
@@ -141,6 +186,7 @@ class Ownership:
             for stored, value in page:
                 self.leases.put(keycodec.lease_id(stored), unpack_lease(value), now_ms)
             start = page[-1][0] + b"\x00"
+        self.leases.visit_strangers(now_ms)
 
     def committed(
         self, sealed: Sealed, sample: Sample, evaluation: Evaluation, now_ms: int
@@ -182,8 +228,16 @@ class Ownership:
         self.known = sample.revision
 
 
-def adopt(engine: Engine, shard: str, tablets: TabletMap) -> dict[TabletId, Fence]:
-    """Take every tablet of `shard`: rewrite its fence under the map's oepoch, in one synced batch.
+def _owns(tablets: TabletMap, shard: str, area: Area) -> bool:
+    """Whether no key of it is another shard's."""
+    return all(tablet.shard == shard for tablet in tablets.tablets_of(area.span))
+
+
+def adopt(
+    engine: Engine, shard: str, tablets: TabletMap, beside: Batch | None = None
+) -> dict[TabletId, Fence]:
+    """Take every tablet of `shard`: rewrite its fence under the map's oepoch, in one synced batch,
+    behind what it has already.
 
     Raises StaleEpoch if another incarnation with a higher oepoch was here; FenceDamaged if a fence
     is missing where others are (they are born in one batch) or where data is; MapBehind if the map
@@ -197,7 +251,7 @@ def adopt(engine: Engine, shard: str, tablets: TabletMap) -> dict[TabletId, Fenc
     # A share that waits for its decision may belong to a revision up to H: until it is known
     # nothing is closed past it, and the registration closes at H and beyond.
     waits = bool(engine.scan(*keycodec.INTENTS, 1))
-    batch = Batch()
+    batch = Batch() if beside is None else beside
     fences: dict[TabletId, Fence] = {}
     for tablet in mine:
         raw = raws[tablet.id]
@@ -206,5 +260,6 @@ def adopt(engine: Engine, shard: str, tablets: TabletMap) -> dict[TabletId, Fenc
             raise fencing.MapBehind(tablet.name, stored.last, tablet.begin)
         fences[tablet.id] = fencing.adopt(stored, tablet.oepoch, 0 if waits else tablet.begin)
         batch.put(keycodec.fence(tablet.id), fences[tablet.id].pack())
-    engine.write(batch, sync=True)
+    if len(batch):
+        engine.write(batch, sync=True)
     return fences

@@ -41,6 +41,7 @@ from kubebraid.base.seams import Clock
 from kubebraid.proto.kvwire import key_of, range_rows, row_chunks
 
 from . import keycodec, mvcc
+from .foreign import VisibleSnapshot
 from .ownership import Ownership
 from .settle import refusal
 from .storage.engine import Engine, EngineError, Snapshot
@@ -146,6 +147,8 @@ class Reader:
         except EngineError as error:
             refused(refusal(error))
         else:
+            if self._owned.foreign.cells:
+                snapshot = VisibleSnapshot(snapshot, self._owned.fixed_foreign())
             self._running.append(job(snapshot))
 
     @property
@@ -157,7 +160,9 @@ class Reader:
         now_ms = self._clock.now_ms() if self._parked else 0
         for _ in range(len(self._parked)):
             deadline_ms, call, sink = self._parked.popleft()
-            if satisfied(call.needs, self._owned.closed):
+            if not self._owned.knows(call.map_version):
+                sink.take(errors.OTHER_MAP)
+            elif satisfied(call.needs, self._owned.closed):
                 self._start(call, sink)
             elif now_ms >= deadline_ms:
                 sink.take(errors.TIMED_OUT)
@@ -321,7 +326,7 @@ class _Job:
         total = yield from self._totals.total(call, rest, seen)
         if shown is not None:
             following = KeyRange(key_of(shown) + b"\x00", call.span.end)
-            self._totals.remember(following, call.revision, total - call.limit)
+            self._totals.remember(call, following, total - call.limit)
         return total
 
     def _count(self, slices: Iterator[list[Row]]) -> _Slices:

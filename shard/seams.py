@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from kubebraid.base.revision import Epoch
 from kubebraid.base.seams import Clock
 
 from .fencing import FenceDamaged
@@ -30,11 +31,16 @@ def _unheard() -> None:
     """Nobody keeps an alarm."""
 
 
+def _unmarked(_: Epoch) -> None:
+    """There is no directory that keeps it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ShardSeams:
     """`on_fatal`: the store must not be served any more. `on_full`: the device is short of space.
 
-    `background` runs blocking work elsewhere and calls back on the loop.
+    `background` runs blocking work elsewhere and calls back on the loop. `on_adopted`: the fences
+    carry this owner epoch, durably; nothing is served yet.
     """
 
     clock: Clock
@@ -42,3 +48,4 @@ class ShardSeams:
     background: Background = inline
     space: Space = ENDLESS
     on_full: Callable[[], None] = _unheard
+    on_adopted: Callable[[Epoch], None] = _unmarked

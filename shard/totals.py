@@ -57,14 +57,24 @@ class Totals:
         self._owned = owned
         self._counts = counts
         self._cache = CountCache()
+        self._since = owned.since
 
-    def remember(self, span: KeyRange, revision: Revision, count: int) -> None:
+    def remember(self, call: ReadCall, span: KeyRange, count: int) -> None:
         """What a page leaves uncounted: where the next page of its listing begins."""
-        self._cache.put(span, revision, count)
+        if self._fits(call):
+            self._cache.put(span, call.revision, count)
+
+    def _fits(self, call: ReadCall) -> bool:
+        """Whether what is ours is as it was when the call was planned; what was remembered of
+        ranges that were cut otherwise is forgotten."""
+        if self._since != self._owned.since:
+            self._since = self._owned.since
+            self._cache = CountCache()
+        return self._owned.knows(call.map_version)
 
     def total(self, call: ReadCall, rest: Iterator[Sequence[object]], seen: int) -> Counting:
         """The keys of `call.span` at `call.revision`; `seen` were read, `rest` are the others."""
-        total = self._cache.get(call.span, call.revision)
+        total = self._cache.get(call.span, call.revision) if self._fits(call) else None
         if total is None and self._near(call):
             total = yield from self._derived(call)
         if total is None:
@@ -72,13 +82,13 @@ class Totals:
                 seen += len(rows)
                 yield
             total = seen
-        self._cache.put(call.span, call.revision, total)
+        self.remember(call, call.span, total)
         return total
 
     def _near(self, call: ReadCall) -> bool:
         """Whether the log since then is short enough to be walked instead of the keys."""
         behind = self._owned.committed_revision - call.revision
-        return self._counts.complete and behind <= COUNT_LOG_REVISIONS_MAX
+        return self._fits(call) and self._counts.complete and behind <= COUNT_LOG_REVISIONS_MAX
 
     def _derived(self, call: ReadCall) -> Generator[None, None, int | None]:
         """From the counters and the log; None if the log was compacted under our hands."""
@@ -88,7 +98,7 @@ class Totals:
         for tablet, end in upto.items():
             at = call.revision + 1
             while at <= end:
-                if self._owned.floor() > at:
+                if self._owned.floor() > at or not self._fits(call):
                     return None
                 low, high = keycodec.log(tablet, at), keycodec.log(tablet, end + 1)
                 rows = self._engine.scan(low, high, LOG_SLICE_REVISIONS)

@@ -6,7 +6,7 @@ has its own, and there is `audit.py`), nor a proof after a kill: what the log he
 start may be gone unseen, since a log that a crash cut looks the same.
 
 Invariants: two states of one store have the same witness only if no commit lies between them; the
-epoch never falls.
+epoch never falls, also where fences go with their tablets.
 
 Worked example: taken before the stop, kept in the data directory's marker, compared at the start: a
 store whose last log file is gone has the fences of an earlier moment.
@@ -17,11 +17,14 @@ Tested in tests/unit/shard/test_witness.py.
 from __future__ import annotations
 
 import hashlib
+from typing import Final
 
-from kubebraid.base.revision import Epoch
+from kubebraid.base.revision import Epoch, TabletId
 
 from . import fencing, keycodec
-from .storage.engine import Reader
+from .storage.engine import Batch, Reader
+
+EPOCH_CELL: Final = keycodec.cell("owner-epoch")
 
 
 def witness(reader: Reader) -> str:
@@ -39,4 +42,17 @@ def epoch(reader: Reader) -> Epoch:
     Raises EngineError, FenceDamaged.
     """
     rows = reader.scan(*keycodec.FENCES, 1 << 20)
-    return max((fencing.unpack(value).oepoch for _, value in rows), default=0)
+    return max([_kept(reader), *(fencing.unpack(value).oepoch for _, value in rows)])
+
+
+def _kept(reader: Reader) -> Epoch:
+    """Of fences that are gone."""
+    return int(reader.get(EPOCH_CELL) or 0)
+
+
+def remove_fence(reader: Reader, tablet: TabletId, batch: Batch) -> None:
+    """In the batch; its epoch stays. Raises EngineError, FenceDamaged."""
+    raw = reader.get(keycodec.fence(tablet))
+    if raw is not None:
+        batch.delete(keycodec.fence(tablet))
+        batch.put(EPOCH_CELL, b"%d" % max(_kept(reader), fencing.unpack(raw).oepoch))

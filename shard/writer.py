@@ -49,12 +49,14 @@ from kubebraid.base.ports import (
     WriteReply,
 )
 from kubebraid.base.record import Commit
-from kubebraid.base.revision import Epoch, LeaseId, TabletId
+from kubebraid.base.revision import Epoch, LeaseId, Revision, TabletId
 
+from .admission import refused as not_admitted
 from .apply import Evaluation
 from .counts import KeyCounts
 from .draft import Outcome
 from .fencing import FenceDamaged
+from .foreign import Visible
 from .outcome import outcome_of
 from .ownership import Ownership
 from .seal import Sealed, last_index, seal
@@ -88,6 +90,7 @@ class Writer:
     ) -> None:
         self._engine = engine
         self._owned = ownership
+        self._visible = Visible(engine, ownership.foreign)
         self._sequencer = sequencer
         self._settler = settler
         self._counts = counts
@@ -125,9 +128,18 @@ class Writer:
             return errors.STOPPED
         if len(self._queue) >= WRITE_QUEUE_MAX or self._queued_bytes >= WRITE_QUEUE_BYTES_MAX:
             return errors.TOO_MANY_REQUESTS
-        if not self._owned.knows(call.map_version):
-            return errors.OTHER_MAP
-        return None
+        try:
+            return not_admitted(self._owned, self._visible, call)
+        except EngineError as error:
+            return refusal(error)
+
+    def review(self) -> None:
+        """Tablets went, or were sealed: refuse what waits and may not be queued any more."""
+        self._owed = {t: told for t, told in self._owed.items() if t in self._owned.oepochs}
+        waiting, self._queue = self._queue, deque()
+        self._queued_bytes = 0
+        for call, done in waiting:
+            self.submit((call,), done)
 
     @property
     def idle(self) -> bool:
@@ -144,11 +156,13 @@ class Writer:
         if not self.free:
             return False
         if not self._queue:
-            if self._owned.proved != self._owned.cepoch:
+            if self._owned.oepochs and self._owned.proved != self._owned.cepoch:
                 self._flight = _InFlight(self.evaluation(Evaluation), [])
                 self._allocate(self._flight)
             return False
-        flight = self._evaluate()
+        flight = self._take()
+        while flight is None:
+            flight = self._take()
         if not flight.answers and not self._queue:
             self._certain = False  # of the next call it is not known when it came
             return False
@@ -165,6 +179,10 @@ class Writer:
         """Ask for exactly the revisions of the batch."""
         self.requests += 1
         owned = self._owned
+        if not owned.oepochs:
+            self._flight = None
+            _refuse(flight.answers, errors.OTHER_MAP)
+            return
         touched = last_index(flight.evaluation.changes)
         named = {tablet for call, _, _ in flight.answers for tablet in call.tablets} | set(touched)
         if owned.proved != owned.cepoch:
@@ -198,15 +216,9 @@ class Writer:
         self._certain = True
         self._owned.heard(sample.revision)
 
-    def _evaluate(self) -> _InFlight:
-        """Take what has queued, up to the batch's bounds or an answer that must wait."""
-        while True:
-            flight = self._take()
-            if flight is not None:
-                return flight
-
     def _take(self) -> _InFlight | None:
-        """None: a call met an unreadable row; it is refused, what was taken is queued again."""
+        """What has queued, up to the batch's bounds or an answer that must wait. None: a call met
+        an unreadable row; it is refused, what was taken is queued again."""
         evaluation = self.evaluation(Evaluation)
         answers: list[tuple[WriteCall, Done, Outcome]] = []
         while (
@@ -237,7 +249,7 @@ class Writer:
         """A batch with nothing in it yet."""
         owned, counted = self._owned, self._counts.known
         known, floor = owned.known, owned.floor()
-        return kind(self._engine, owned.tablet_of, owned.leases, known, floor, counted)
+        return kind(self._visible, owned.tablet_of, owned.leases, known, floor, counted)
 
     def _drop(self, answers: list[tuple[WriteCall, Done, Outcome]]) -> None:
         """Take the first call out of the queue and put those before it back: of an evaluation that
@@ -257,11 +269,11 @@ class Writer:
         if reply.sample.cepoch > self._owned.cepoch:
             self.begin_reign(reply.sample.cepoch)
             return
-        if reply.refused:
+        evaluation = flight.evaluation
+        if reply.refused or not (evaluation.writes or _ours(self._owned, request)):
             self._flight = None  # another owner has them: nothing was allocated
             _refuse(flight.answers, errors.OTHER_MAP)
             return
-        evaluation = flight.evaluation
         sealed = seal(evaluation, reply.first, self._owned.fences, self._owned.oepochs)
         if len(sealed.batch):
             for stored in self.litter:
@@ -274,19 +286,12 @@ class Writer:
             self.litter.clear()
         self._flight = None
         self._owned.committed(sealed, reply.sample, evaluation, self._clock.now_ms())
-        risen = self._register(request, reply)
+        risen = _register(self._owned, request, reply)
         self._answer(flight, reply.first)
         owed, self._owed = self._owed, {}
         if evaluation.writes or risen or owed:
             news = {**owed, **dict.fromkeys(risen, ()), **sealed.commits}
             self._publish(news, reply.sample)
-
-    def _register(self, request: AllocRequest, reply: AllocReply) -> Iterable[TabletId]:
-        """The tablets that this answer closes because it named all of ours."""
-        if self._owned.proved == self._owned.cepoch:
-            return ()
-        granted = [tablet for tablet, _, index in request.ends if index >= 0]
-        return self._owned.register(reply.sample, granted)
 
     def _settled(
         self, flight: _InFlight, sealed: Sealed, reply: AllocReply, error: EngineError
@@ -346,6 +351,23 @@ class Writer:
         for call, done in waiting:
             done(WriteReply(call.tag, 0, b"", errors.TIMED_OUT))
         self._on_fatal(error)
+
+
+def _register(
+    owned: Ownership, request: AllocRequest, reply: AllocReply
+) -> Mapping[TabletId, Revision]:
+    """The tablets that this answer closes because it named all of ours."""
+    named = {tablet for tablet, _, _ in request.ends}
+    if owned.proved == owned.cepoch or named != owned.oepochs.keys():
+        return {}  # proved, or asked before a tablet came
+    granted = [tablet for tablet, _, index in request.ends if index >= 0]
+    return owned.register(reply.sample, granted)
+
+
+def _ours(owned: Ownership, request: AllocRequest) -> bool:
+    """Whether all that was named is ours still. What a batch has changed is: tablets go only when
+    nothing of theirs is in flight; leases are proved by some tablet."""
+    return all(owned.oepochs.get(tablet) == oepoch for tablet, oepoch, _ in request.ends)
 
 
 def _refuse(answers: Iterable[tuple[WriteCall, Done, Outcome]], why: RequestRefused) -> None:

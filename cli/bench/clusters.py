@@ -104,6 +104,13 @@ class Cluster(Server):
             for number, pid in enumerate(pids)
         }
 
+    def remove(self, *, keep_log: bool) -> None:
+        """The roles' logs lie among their data."""
+        logs = self.data / "logs"
+        if keep_log and logs.is_dir():
+            logs.rename(self.folder / "logs")
+        super().remove(keep_log=keep_log)
+
     def cpu_s(self) -> dict[str, float]:
         """CPU seconds so far, by role: all shards together."""
         return {

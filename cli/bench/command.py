@@ -83,11 +83,8 @@ def bench(argv: Sequence[str]) -> int:
     if sources := vars(flags)["from"]:
         return _from(sources, flags)
     try:
-        chosen = choose(flags.scenarios)
-        if flags.profile == "cluster":
-            # Other names: other goals, and nobody takes one for the other in a report.
-            chosen = [replace(one, name=f"{CLUSTER}{one.name}") for one in chosen]
-    except UnknownScenario as error:
+        chosen, flags = settle(choose(flags.scenarios), flags)
+    except (UnknownScenario, Mixed) as error:
         return _refuse(str(error), EXIT_USAGE)
     tools, stores = Tools(), (OURS, PEER) if flags.peer == PEER else (OURS,)
     if lacking := tools.missing(needed(chosen, stores)):
@@ -95,11 +92,32 @@ def bench(argv: Sequence[str]) -> int:
     return _show(measure(tools, stores, chosen, flags), flags)
 
 
+class Mixed(Exception):
+    """Scenarios that cannot stand in one run."""
+
+
+def settle(
+    chosen: list[Scenario], flags: argparse.Namespace
+) -> tuple[list[Scenario], argparse.Namespace]:
+    """What a profile makes of them, or they of the profile. Raises Mixed."""
+    if not any(one.shards for one in chosen):
+        if flags.profile == "cluster":
+            # Other names: other goals, and nobody takes one for the other in a report.
+            chosen = [replace(one, name=f"{CLUSTER}{one.name}") for one in chosen]
+        return chosen, flags
+    if others := [one.name for one in chosen if not one.shards]:
+        raise Mixed(f"{others[0]} has a peer, and others have none: measure them in two runs")
+    shards = max(flags.shards, *(one.shards for one in chosen))
+    told = {**vars(flags), "profile": "cluster", "peer": "none", "shards": shards}
+    return chosen, argparse.Namespace(**told)
+
+
 def needed(chosen: Sequence[Scenario], stores: Sequence[str]) -> list[str]:
     """The programs that have to be there."""
     peer = [PEER] if PEER in stores else []
     more = {name for scenario in chosen for name in scenario.needs}
-    return ["bench-load", "benchmark", *peer, *sorted(more)]
+    tools = ["bench-load", *([] if all(one.shards for one in chosen) else ["benchmark"])]
+    return [*tools, *peer, *sorted(more)]
 
 
 def measure(

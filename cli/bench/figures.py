@@ -38,7 +38,8 @@ PERCENTILES: Final[tuple[Percentile, ...]] = ((P50, 0.5), (P99, 0.99), (P999, 0.
 
 
 class Figure(NamedTuple):
-    """One number. Units: "/s", "MB/s" (10^6), "ms", "s", "us/op", "MiB" (2^20), "x" (a factor)."""
+    """One number. Units: "/s", "MB/s" (10^6), "ms", "s", "us/op", "ms/MB", "MiB" (2^20), "x" (a
+    factor), "" (a count)."""
 
     name: str
     unit: str

@@ -64,6 +64,8 @@ class Goal(NamedTuple):
 # Figures of single scenarios, named where goals are set.
 CLUSTER: Final = "cluster-"  # before the name of a scenario: measured on roles as processes
 SPREAD: Final = "spread/puts"
+ALL_TO_ONE: Final = "all tablets / one, "  # and a percentile
+SEQUENCER: Final = "coordinator's part of CPU"
 LIST_RATE: Final = "objects"
 EVENTS: Final = "events"
 AGAINST_PUTS: Final = "rate against puts"
@@ -73,6 +75,7 @@ READY_KILLED: Final = "ready after SIGKILL"
 LARGE_TO_SMALL: Final = "large / small prefix"
 SPACE_FACTOR: Final = "disk / live data"
 COMPACTING_P99: Final = "p99 compacting / quiet"
+LONG_PAUSES: Final = "pauses of 100 ms and longer"
 
 GOALS: Final = (
     *(
@@ -93,6 +96,8 @@ GOALS: Final = (
     # Roles as processes: three hops a put, on the same two cores.
     Goal(f"{CLUSTER}put/256", THROUGHPUT, Of.RATIO, 0.9),
     Goal(f"{CLUSTER}put/256", CPU, Of.RATIO, None, 1.1),
+    Goal(f"{CLUSTER}put/256", SEQUENCER, Of.VALUE, None, 0.05),
+    Goal(f"{CLUSTER}spread/progress", P99, Of.VALUE, None, 20),
     Goal("storage/1m-1k", RSS_FILLED, Of.RATIO, None, 0.6),
     Goal("storage/1m-1k", READY_CLEAN, Of.VALUE, None, 5),
     Goal("storage/1m-1k", READY_KILLED, Of.VALUE, None, 5),
@@ -102,6 +107,7 @@ GOALS: Final = (
     Goal("storage/count", P50, Of.VALUE, None, 10),
     Goal("storage/space", SPACE_FACTOR, Of.VALUE, None, 1.3),
     Goal("storage/compaction", COMPACTING_P99, Of.VALUE, None, 2),
+    Goal("reshard/*", LONG_PAUSES, Of.VALUE, None, 1),
 )
 
 

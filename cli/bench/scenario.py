@@ -27,7 +27,8 @@ class Setting:
 
 @dataclass(frozen=True)
 class Scenario:
-    """`by_default`: part of a run that names no scenario; `needs`: programs beyond the usual."""
+    """`by_default`: part of a run that names no scenario; `needs`: programs beyond the usual;
+    `shards`: it is about a cluster of so many at least, and has no peer (0: about any store)."""
 
     name: str
     text: str
@@ -35,6 +36,7 @@ class Scenario:
     setting: Setting | None = None
     by_default: bool = True
     needs: tuple[str, ...] = ()
+    shards: int = 0
 
     def __post_init__(self) -> None:
         assert "/" in self.name, self.name

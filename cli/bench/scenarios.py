@@ -6,7 +6,8 @@ Invariants: names are unique; chosen scenarios run in the order of the list, eac
 they were named; a word that means nothing is refused with what it could have meant.
 
 Worked example: `put` means put/1, put/64 and put/256; `list/100k` four scenarios; `*/64`
-everything with 64 clients; `all` also what takes minutes; no word at all the usual ones.
+everything with 64 clients; `all` also what takes minutes, but not what is about a cluster alone;
+no word at all the usual ones.
 
 Tested in tests/unit/cli/bench/test_scenarios.py.
 """
@@ -18,7 +19,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import cache
 
-from . import kube, loads, spread, storage
+from . import kube, loads, reshard, spread, storage
 from .scenario import Scenario
 
 ALL = "all"
@@ -31,7 +32,8 @@ class UnknownScenario(Exception):
 @cache
 def known() -> tuple[Scenario, ...]:
     """Every scenario, in the order of their runs."""
-    found = (*loads.scenarios(), *storage.scenarios(), *kube.scenarios(), *spread.scenarios())
+    of_any = (*loads.scenarios(), *storage.scenarios(), *kube.scenarios(), *spread.scenarios())
+    found = (*of_any, *reshard.scenarios())
     names = [scenario.name for scenario in found]
     assert len(set(names)) == len(names), names
     return found
@@ -46,7 +48,12 @@ def choose(words: Sequence[str]) -> list[Scenario]:
             close = difflib.get_close_matches(word, [scenario.name for scenario in known()], 3)
             hint = f"; did you mean {', '.join(close)}?" if close else ""
             raise UnknownScenario(f"no scenario is called {word!r}{hint} (--list shows all)")
-    return [s for s in known() if any(word == ALL or means(word, s.name) for word in words)]
+    # What is about a cluster alone cannot run beside a peer: `all` is all that can.
+    return [
+        s
+        for s in known()
+        if any((word == ALL and not s.shards) or means(word, s.name) for word in words)
+    ]
 
 
 def means(word: str, name: str) -> bool:

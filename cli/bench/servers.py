@@ -225,6 +225,13 @@ class Server(Program):
             for role, pid in self.roles.items()
         }
 
+    def cpu_by_process(self) -> dict[str, float]:
+        """The same, each process by itself."""
+        return {
+            name: cpu_ticks(Path(f"/proc/{pid}/stat").read_text()) / TICKS
+            for name, pid in self.roles.items()
+        }
+
     def memory_mib(self, name: str) -> float:
         """VmRSS or VmHWM, over all roles."""
         pids = self.roles.values()

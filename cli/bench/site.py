@@ -30,6 +30,7 @@ from .figures import (
     Figure,
     Measured,
 )
+from .goals import SEQUENCER
 from .servers import Server
 
 WARM_UP: Final = 0.1  # of the requests of a round
@@ -109,6 +110,8 @@ def cost(found: list[Measured], cpu_s: dict[str, float]) -> list[Figure]:
         figures.append(Figure(CPU, "us/op", sum(cpu_s.values()) / ops * 1e6))
     if figures and len(cpu_s) > 1:
         figures += [Figure(f"{CPU} {role}", "us/op", s / ops * 1e6) for role, s in cpu_s.items()]
+    if figures and "coordinator" in cpu_s:
+        figures.append(Figure(SEQUENCER, "x", cpu_s["coordinator"] / sum(cpu_s.values())))
     return [*figures, Figure(CLIENT_CPU, "us/op", client / ops * 1e6)]
 
 

@@ -1,10 +1,12 @@
-"""`kubebraid ctl status`, `shard list`, `tablet list`, `coordinator status | refill NAME`.
+"""`kubebraid ctl`: looking at a running store, resharding it, refilling a coordinator.
 
-What it is: flags, and what is printed where. What it is not: the question (`ask.py`), the judgement
-(`problems.py`) or the print (`tables.py`, `documents.py`).
+What it is: which part does what was asked, and the exit code of what it raises. What it is not: the
+commands' names and flags (`grammar.py`), the questions (`ask.py`), a judgement (`problems.py`) or a
+print (`tables.py`, `documents.py`, `shown.py`).
 
-Invariants: stdout has the answer alone, stderr what is wrong, one problem a line; exit codes: 0
-healthy, 1 problems found or nobody answered, 2 usage.
+Invariants: stdout has the answer alone, stderr what is wrong, one problem a line; exit codes of a
+command that shows: 0 healthy, 1 problems found or nobody answered, 2 usage; of one that changes: 0
+done, 1 refused and nothing changed, 2 usage, 3 outcome unknown.
 
 Worked example: `kubebraid ctl --endpoint=http://a:2379,http://b:2379 tablet list --output=json`.
 
@@ -13,7 +15,6 @@ Tested in tests/unit/cli/test_ctl_command.py, tests/e2e/test_ctl_cluster.py.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -22,94 +23,87 @@ import threading
 from collections.abc import Sequence
 from typing import Final
 
+from kubebraid.base.errors import KubeBraidError
 from kubebraid.base.seams import SystemClock
 from kubebraid.proto.adminwire import ClusterStatus
 
-from . import documents, problems, refill, tables
-from .ask import BadEndpoint, Unreachable, first_answer
+from . import documents, migrations, plans, problems, refill, shards, shown, tables
+from .ask import BadEndpoint, NotDone, NotKnown, Routers, Unreachable
+from .grammar import DEFAULT, VARIABLE, Asked, BadValue, named, parse
+from .operator import EXIT_UNKNOWN, Operator
 
 EXIT_HEALTHY: Final = 0
 EXIT_PROBLEMS: Final = 1
 EXIT_USAGE: Final = 2
-VARIABLE: Final = "KUBEBRAID_ENDPOINT"
-DEFAULT: Final = "http://127.0.0.1:2379"
 REFILL_S: Final = 600.0
-NOUNS: Final = "status, shard list, tablet list, coordinator status, coordinator refill NAME"
-
-
-class _Once(argparse.Action):
-    """A flag that is given twice is a mistake."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: object,
-        option_string: str | None = None,
-    ) -> None:
-        if getattr(namespace, self.dest) is not None:
-            parser.error(f"{option_string} is given twice")
-        setattr(namespace, self.dest, values)
 
 
 def operate(argv: Sequence[str]) -> int:
     """The command; its exit code."""
-    flags = _parser().parse_intermixed_args(argv)
-    named = flags.endpoint or os.environ.get(VARIABLE) or DEFAULT
-    endpoints = [endpoint for endpoint in named.split(",") if endpoint]
+    asked = parse(argv)
+    if asked is None:
+        print(f"kubebraid ctl: what is asked is one of: {named()}", file=sys.stderr)
+        return EXIT_USAGE
+    endpoint = asked.flags.endpoint or os.environ.get(VARIABLE) or DEFAULT
     try:
-        match flags.words:
-            case ["status"]:
-                return _show(endpoints, "status", flags.output)
-            case ["shard" | "tablet" as noun, "list"]:
-                return _show(endpoints, noun, flags.output)
-            case ["coordinator", "status"]:
-                return _show(endpoints, "coordinator", flags.output)
-            case ["coordinator", "refill", name]:
-                return _refill(endpoints, name, flags.timeout)
-            case _:
-                print(f"kubebraid ctl: what is asked is one of: {NOUNS}", file=sys.stderr)
-                return EXIT_USAGE
-    except BadEndpoint as error:
+        code = _run(asked, Routers([one for one in endpoint.split(",") if one]))
+        sys.stdout.flush()
+        return code
+    except (BadEndpoint, BadValue) as error:
         print(f"kubebraid ctl: {error}; {error.hint}", file=sys.stderr)
         return EXIT_USAGE
-    except (Unreachable, refill.RefillRefused) as error:
-        print(f"kubebraid ctl: {error}; {error.hint}", file=sys.stderr)
+    except (Unreachable, NotDone, NotKnown, refill.RefillRefused) as error:
+        return _refused(error)
+    except BrokenPipeError:
+        # Whoever read the answer has gone; at its end the interpreter would try, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PROBLEMS
+    except KeyboardInterrupt:
+        print("kubebraid ctl: interrupted; see 'kubebraid ctl reshard list'", file=sys.stderr)
+        return EXIT_UNKNOWN
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="kubebraid ctl", allow_abbrev=False, usage="kubebraid ctl [FLAGS] WHAT"
-    )
-    parser.add_argument("words", nargs="*", metavar="WHAT", help=f"one of: {NOUNS}")
-    parser.add_argument(
-        "--endpoint",
-        action=_Once,
-        help=f"URLs of routers, separated by commas; the first that answers (default {DEFAULT}, "
-        f"or {VARIABLE})",
-    )
-    parser.add_argument("--output", action=_Once, choices=("table", "json"), help="default: table")
-    parser.add_argument(
-        "--timeout",
-        action=_Once,
-        type=_seconds,
-        metavar="SECONDS",
-        help=f"of a refill (default {REFILL_S:g})",
-    )
-    return parser
+def _refused(error: KubeBraidError) -> int:
+    """What a router says may have the hint in it already."""
+    text = str(error)
+    hinted = text.rstrip(".").lower().endswith(error.hint)
+    print(f"kubebraid ctl: {text}{'' if hinted else f'; {error.hint}'}", file=sys.stderr)
+    return EXIT_PROBLEMS if error.definite else EXIT_UNKNOWN
 
 
-def _seconds(text: str) -> float:
-    """Raises ValueError, which argparse tells."""
-    seconds = float(text)
-    if not 0 < seconds < float("inf"):
-        raise ValueError(text)
-    return seconds
+def _run(asked: Asked, routers: Routers) -> int:
+    flags = asked.flags
+    match asked.command.words:
+        case ("status",):
+            return _show(routers, "status", flags.output)
+        case ("tablet", "list") if flags.hot:
+            return _hot(routers, flags.output)
+        case ("shard" | "tablet" as noun, "list"):
+            return _show(routers, noun, flags.output)
+        case ("coordinator", "status"):
+            return _show(routers, "coordinator", flags.output)
+        case ("coordinator", "refill"):
+            return _refill(routers, asked.names[0], flags.timeout)
+        case ("shard", "add" | "remove"):
+            return shards.run(asked, Operator(routers, flags))
+        case ("reshard", _):
+            return migrations.run(asked, Operator(routers, flags))
+        case _:
+            return plans.run(asked, Operator(routers, flags))
 
 
-def _show(endpoints: Sequence[str], noun: str, output: str | None) -> int:
-    status = first_answer(endpoints)
+def _hot(routers: Routers, output: str | None) -> int:
+    status = routers.status()
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    if output == "json":
+        print(json.dumps(shown.hot_list(status)))
+    else:
+        print(shown.hot_table(status, columns))
+    return EXIT_HEALTHY
+
+
+def _show(routers: Routers, noun: str, output: str | None) -> int:
+    status = routers.status()
     found = problems.problems(status)
     if noun != "status":
         found = [problem for problem in found if noun in problem.about]
@@ -145,7 +139,7 @@ def _printed(
     return drawn[noun](status, columns)
 
 
-def _refill(endpoints: Sequence[str], name: str, timeout_s: float | None) -> int:
+def _refill(routers: Routers, name: str, timeout_s: float | None) -> int:
     clock = SystemClock()
     until_ms = clock.now_ms() + int((timeout_s or REFILL_S) * 1_000)
     never = threading.Event()
@@ -157,7 +151,7 @@ def _refill(endpoints: Sequence[str], name: str, timeout_s: float | None) -> int
     def tell(text: str) -> None:
         print(text, flush=True)
 
-    if refill.run(name, lambda: first_answer(endpoints), tell, wait):
+    if refill.run(name, routers.status, tell, wait):
         return EXIT_HEALTHY
     print(
         f"kubebraid ctl: {name} has not caught up yet; repeat this command to go on waiting, and "

@@ -22,7 +22,7 @@ Document: TypeAlias = dict[str, object]
 
 
 def tablet_list(status: ClusterStatus) -> Document:
-    return {"tablets": [_tablet(tablet) for tablet in status.tablets]}
+    return {"tablets": [tablet_document(tablet) for tablet in status.tablets]}
 
 
 def shard_list(status: ClusterStatus) -> Document:
@@ -85,7 +85,7 @@ def whole(status: ClusterStatus, found: Iterable[Problem]) -> Document:
     }
 
 
-def _tablet(tablet: Tablet) -> Document:
+def tablet_document(tablet: Tablet) -> Document:
     return {
         "id": tablet.id,
         "name": tablet.name,

@@ -22,7 +22,7 @@ from kubebraid.base.limits import REQUEST_BYTES_CEILING
 
 from ..flag_sources import BadFlags, Values, read_values
 from ..flag_values import interval_ms, number
-from ..role_config import check_layout
+from ..role_config import auto_split, check_layout
 from ..role_flags import DEV_CLUSTER, ROUTER_PASSED
 from ..toml_text import toml_of
 
@@ -68,6 +68,7 @@ def parse_dev(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> 
     interval_ms(values, "watch-progress-notify-interval")
     number(values, "max-request-bytes", 1, REQUEST_BYTES_CEILING)
     number(values, "max-txn-ops", 1, 1 << 16)
+    auto_split(values)
     data_dir = Path(values["data-dir"]).absolute()
     state_file = Path(values["state-file"]).absolute() if values["state-file"] else None
     asked = values["print-config"] not in ("", "false")

@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from kubebraid.base.limits import (
     RAFT_COMMAND_BYTES_MAX,
@@ -35,6 +35,7 @@ from .log import QueueFull
 from .sessions import Envelope, Kind, Session, encode
 
 Done: TypeAlias = Callable[[bytes | None], None]
+NOW: Final = 0  # a deadline that has passed
 
 
 @dataclass(slots=True)
@@ -116,8 +117,11 @@ class Lane:
         first = self._current or (self._queue[0] if self._queue else None)
         if first is None:
             return None
-        sending = led and self._current is not None
-        return min(self._send_at_ms, first.give_up_at_ms) if sending else first.give_up_at_ms
+        if not led:
+            return first.give_up_at_ms
+        # What was submitted behind the tick of its turn must not wait for the next heartbeat.
+        send_at_ms = NOW if self._current is None else self._send_at_ms
+        return min(send_at_ms, first.give_up_at_ms)
 
     def can_send(self, now_ms: int) -> bool:
         """`due` would answer an envelope."""

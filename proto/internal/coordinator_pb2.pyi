@@ -93,16 +93,184 @@ class RevisionAnswer(_message.Message):
     def __init__(self, number: _Optional[int] = ..., sample: _Optional[_Union[SampleNews, _Mapping]] = ...) -> None: ...
 
 class ShardStart(_message.Message):
-    __slots__ = ("shard", "store", "incarnation", "address")
+    __slots__ = ("shard", "store", "incarnation", "address", "previous")
     SHARD_FIELD_NUMBER: _ClassVar[int]
     STORE_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_FIELD_NUMBER: _ClassVar[int]
     shard: str
     store: str
     incarnation: int
     address: str
-    def __init__(self, shard: _Optional[str] = ..., store: _Optional[str] = ..., incarnation: _Optional[int] = ..., address: _Optional[str] = ...) -> None: ...
+    previous: Adoption
+    def __init__(self, shard: _Optional[str] = ..., store: _Optional[str] = ..., incarnation: _Optional[int] = ..., address: _Optional[str] = ..., previous: _Optional[_Union[Adoption, _Mapping]] = ...) -> None: ...
+
+class Adoption(_message.Message):
+    __slots__ = ("incarnation", "marks")
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    MARKS_FIELD_NUMBER: _ClassVar[int]
+    incarnation: int
+    marks: int
+    def __init__(self, incarnation: _Optional[int] = ..., marks: _Optional[int] = ...) -> None: ...
+
+class ShardAdopted(_message.Message):
+    __slots__ = ("shard", "adoption")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    ADOPTION_FIELD_NUMBER: _ClassVar[int]
+    shard: str
+    adoption: Adoption
+    def __init__(self, shard: _Optional[str] = ..., adoption: _Optional[_Union[Adoption, _Mapping]] = ...) -> None: ...
+
+class ShardStore(_message.Message):
+    __slots__ = ("confirmed", "tried")
+    CONFIRMED_FIELD_NUMBER: _ClassVar[int]
+    TRIED_FIELD_NUMBER: _ClassVar[int]
+    confirmed: Adoption
+    tried: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, confirmed: _Optional[_Union[Adoption, _Mapping]] = ..., tried: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Migration(_message.Message):
+    __slots__ = ("id", "kind", "source", "target", "sources", "targets", "phase", "manual", "rate", "after", "keep_source", "version", "ended", "ends", "why", "tries", "pause_ms", "freeze", "back")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    TARGETS_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    MANUAL_FIELD_NUMBER: _ClassVar[int]
+    RATE_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    KEEP_SOURCE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
+    ENDS_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    TRIES_FIELD_NUMBER: _ClassVar[int]
+    PAUSE_MS_FIELD_NUMBER: _ClassVar[int]
+    FREEZE_FIELD_NUMBER: _ClassVar[int]
+    BACK_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    kind: int
+    source: str
+    target: str
+    sources: _containers.RepeatedScalarFieldContainer[int]
+    targets: Tablets
+    phase: int
+    manual: bool
+    rate: int
+    after: str
+    keep_source: bool
+    version: int
+    ended: _containers.RepeatedScalarFieldContainer[int]
+    ends: _containers.RepeatedScalarFieldContainer[int]
+    why: str
+    tries: int
+    pause_ms: int
+    freeze: int
+    back: bool
+    def __init__(self, id: _Optional[str] = ..., kind: _Optional[int] = ..., source: _Optional[str] = ..., target: _Optional[str] = ..., sources: _Optional[_Iterable[int]] = ..., targets: _Optional[_Union[Tablets, _Mapping]] = ..., phase: _Optional[int] = ..., manual: _Optional[bool] = ..., rate: _Optional[int] = ..., after: _Optional[str] = ..., keep_source: _Optional[bool] = ..., version: _Optional[int] = ..., ended: _Optional[_Iterable[int]] = ..., ends: _Optional[_Iterable[int]] = ..., why: _Optional[str] = ..., tries: _Optional[int] = ..., pause_ms: _Optional[int] = ..., freeze: _Optional[int] = ..., back: _Optional[bool] = ...) -> None: ...
+
+class Report(_message.Message):
+    __slots__ = ("id", "shard", "process", "rows", "bytes", "upto", "lag", "took_ms", "verified", "ended", "ends", "served", "failed", "freeze")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    UPTO_FIELD_NUMBER: _ClassVar[int]
+    LAG_FIELD_NUMBER: _ClassVar[int]
+    TOOK_MS_FIELD_NUMBER: _ClassVar[int]
+    VERIFIED_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
+    ENDS_FIELD_NUMBER: _ClassVar[int]
+    SERVED_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    FREEZE_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    shard: str
+    process: int
+    rows: int
+    bytes: int
+    upto: int
+    lag: int
+    took_ms: int
+    verified: bool
+    ended: _containers.RepeatedScalarFieldContainer[int]
+    ends: _containers.RepeatedScalarFieldContainer[int]
+    served: bool
+    failed: str
+    freeze: int
+    def __init__(self, id: _Optional[str] = ..., shard: _Optional[str] = ..., process: _Optional[int] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., upto: _Optional[int] = ..., lag: _Optional[int] = ..., took_ms: _Optional[int] = ..., verified: _Optional[bool] = ..., ended: _Optional[_Iterable[int]] = ..., ends: _Optional[_Iterable[int]] = ..., served: _Optional[bool] = ..., failed: _Optional[str] = ..., freeze: _Optional[int] = ...) -> None: ...
+
+class Control(_message.Message):
+    __slots__ = ("id", "action", "rate", "pause_ms", "lag_ms", "keep_source")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    RATE_FIELD_NUMBER: _ClassVar[int]
+    PAUSE_MS_FIELD_NUMBER: _ClassVar[int]
+    LAG_MS_FIELD_NUMBER: _ClassVar[int]
+    KEEP_SOURCE_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    action: int
+    rate: int
+    pause_ms: int
+    lag_ms: int
+    keep_source: bool
+    def __init__(self, id: _Optional[str] = ..., action: _Optional[int] = ..., rate: _Optional[int] = ..., pause_ms: _Optional[int] = ..., lag_ms: _Optional[int] = ..., keep_source: _Optional[bool] = ...) -> None: ...
+
+class Reshard(_message.Message):
+    __slots__ = ("number", "plan", "map_version", "control")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    MAP_VERSION_FIELD_NUMBER: _ClassVar[int]
+    CONTROL_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    plan: _containers.RepeatedCompositeFieldContainer[Migration]
+    map_version: int
+    control: Control
+    def __init__(self, number: _Optional[int] = ..., plan: _Optional[_Iterable[_Union[Migration, _Mapping]]] = ..., map_version: _Optional[int] = ..., control: _Optional[_Union[Control, _Mapping]] = ...) -> None: ...
+
+class ReshardAnswer(_message.Message):
+    __slots__ = ("number", "code", "text", "unknown")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    code: int
+    text: str
+    unknown: bool
+    def __init__(self, number: _Optional[int] = ..., code: _Optional[int] = ..., text: _Optional[str] = ..., unknown: _Optional[bool] = ...) -> None: ...
+
+class ReshardAsk(_message.Message):
+    __slots__ = ("number",)
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    def __init__(self, number: _Optional[int] = ...) -> None: ...
+
+class Progress(_message.Message):
+    __slots__ = ("migration", "reports", "phase_ms", "switch_ms")
+    MIGRATION_FIELD_NUMBER: _ClassVar[int]
+    REPORTS_FIELD_NUMBER: _ClassVar[int]
+    PHASE_MS_FIELD_NUMBER: _ClassVar[int]
+    SWITCH_MS_FIELD_NUMBER: _ClassVar[int]
+    migration: Migration
+    reports: _containers.RepeatedCompositeFieldContainer[Report]
+    phase_ms: int
+    switch_ms: int
+    def __init__(self, migration: _Optional[_Union[Migration, _Mapping]] = ..., reports: _Optional[_Iterable[_Union[Report, _Mapping]]] = ..., phase_ms: _Optional[int] = ..., switch_ms: _Optional[int] = ...) -> None: ...
+
+class ReshardList(_message.Message):
+    __slots__ = ("number", "migrations", "serving")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    MIGRATIONS_FIELD_NUMBER: _ClassVar[int]
+    SERVING_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    migrations: _containers.RepeatedCompositeFieldContainer[Progress]
+    serving: bool
+    def __init__(self, number: _Optional[int] = ..., migrations: _Optional[_Iterable[_Union[Progress, _Mapping]]] = ..., serving: _Optional[bool] = ...) -> None: ...
 
 class ShardRefused(_message.Message):
     __slots__ = ("incarnation", "why")
@@ -195,7 +363,7 @@ class Tablets(_message.Message):
     def __init__(self, version: _Optional[int] = ..., ids: _Optional[_Iterable[int]] = ..., names: _Optional[_Iterable[str]] = ..., starts: _Optional[_Iterable[bytes]] = ..., ends: _Optional[_Iterable[bytes]] = ..., ended: _Optional[_Iterable[bool]] = ..., shards: _Optional[_Iterable[str]] = ..., oepochs: _Optional[_Iterable[int]] = ..., buckets: _Optional[_Iterable[int]] = ..., of_buckets: _Optional[_Iterable[int]] = ..., begins: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ClusterState(_message.Message):
-    __slots__ = ("applied", "cluster", "cepoch", "serves", "sequencer", "tablets", "floor", "alarm_members", "alarm_kinds", "shard_names", "shard_stores", "shard_incarnations", "shard_addresses", "shard_since")
+    __slots__ = ("applied", "cluster", "cepoch", "serves", "sequencer", "tablets", "floor", "alarm_members", "alarm_kinds", "shard_names", "shard_stores", "shard_incarnations", "shard_addresses", "shard_since", "shard_adoptions", "migrations")
     APPLIED_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     CEPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -210,6 +378,8 @@ class ClusterState(_message.Message):
     SHARD_INCARNATIONS_FIELD_NUMBER: _ClassVar[int]
     SHARD_ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     SHARD_SINCE_FIELD_NUMBER: _ClassVar[int]
+    SHARD_ADOPTIONS_FIELD_NUMBER: _ClassVar[int]
+    MIGRATIONS_FIELD_NUMBER: _ClassVar[int]
     applied: int
     cluster: str
     cepoch: int
@@ -224,4 +394,6 @@ class ClusterState(_message.Message):
     shard_incarnations: _containers.RepeatedScalarFieldContainer[int]
     shard_addresses: _containers.RepeatedScalarFieldContainer[str]
     shard_since: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, applied: _Optional[int] = ..., cluster: _Optional[str] = ..., cepoch: _Optional[int] = ..., serves: _Optional[bool] = ..., sequencer: _Optional[str] = ..., tablets: _Optional[_Union[Tablets, _Mapping]] = ..., floor: _Optional[int] = ..., alarm_members: _Optional[_Iterable[int]] = ..., alarm_kinds: _Optional[_Iterable[int]] = ..., shard_names: _Optional[_Iterable[str]] = ..., shard_stores: _Optional[_Iterable[str]] = ..., shard_incarnations: _Optional[_Iterable[int]] = ..., shard_addresses: _Optional[_Iterable[str]] = ..., shard_since: _Optional[_Iterable[int]] = ...) -> None: ...
+    shard_adoptions: _containers.RepeatedCompositeFieldContainer[ShardStore]
+    migrations: _containers.RepeatedCompositeFieldContainer[Migration]
+    def __init__(self, applied: _Optional[int] = ..., cluster: _Optional[str] = ..., cepoch: _Optional[int] = ..., serves: _Optional[bool] = ..., sequencer: _Optional[str] = ..., tablets: _Optional[_Union[Tablets, _Mapping]] = ..., floor: _Optional[int] = ..., alarm_members: _Optional[_Iterable[int]] = ..., alarm_kinds: _Optional[_Iterable[int]] = ..., shard_names: _Optional[_Iterable[str]] = ..., shard_stores: _Optional[_Iterable[str]] = ..., shard_incarnations: _Optional[_Iterable[int]] = ..., shard_addresses: _Optional[_Iterable[str]] = ..., shard_since: _Optional[_Iterable[int]] = ..., shard_adoptions: _Optional[_Iterable[_Union[ShardStore, _Mapping]]] = ..., migrations: _Optional[_Iterable[_Union[Migration, _Mapping]]] = ...) -> None: ...

@@ -69,7 +69,7 @@ class Read(_message.Message):
     def __init__(self, number: _Optional[int] = ..., span: _Optional[_Union[Span, _Mapping]] = ..., revision: _Optional[int] = ..., need_tablets: _Optional[_Iterable[int]] = ..., needs: _Optional[_Iterable[int]] = ..., map_version: _Optional[int] = ..., limit: _Optional[int] = ..., count_only: _Optional[bool] = ..., spliced: _Optional[bool] = ...) -> None: ...
 
 class Log(_message.Message):
-    __slots__ = ("number", "span", "tablets", "first", "upto", "limit", "bytes_max")
+    __slots__ = ("number", "span", "tablets", "first", "upto", "limit", "bytes_max", "needs")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     SPAN_FIELD_NUMBER: _ClassVar[int]
     TABLETS_FIELD_NUMBER: _ClassVar[int]
@@ -77,6 +77,7 @@ class Log(_message.Message):
     UPTO_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
+    NEEDS_FIELD_NUMBER: _ClassVar[int]
     number: int
     span: Span
     tablets: _containers.RepeatedScalarFieldContainer[int]
@@ -84,7 +85,8 @@ class Log(_message.Message):
     upto: int
     limit: int
     bytes_max: int
-    def __init__(self, number: _Optional[int] = ..., span: _Optional[_Union[Span, _Mapping]] = ..., tablets: _Optional[_Iterable[int]] = ..., first: _Optional[int] = ..., upto: _Optional[int] = ..., limit: _Optional[int] = ..., bytes_max: _Optional[int] = ...) -> None: ...
+    needs: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, number: _Optional[int] = ..., span: _Optional[_Union[Span, _Mapping]] = ..., tablets: _Optional[_Iterable[int]] = ..., first: _Optional[int] = ..., upto: _Optional[int] = ..., limit: _Optional[int] = ..., bytes_max: _Optional[int] = ..., needs: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Questions(_message.Message):
     __slots__ = ("numbers", "kinds", "firsts", "seconds", "names")
@@ -126,8 +128,36 @@ class AcrossCall(_message.Message):
     revision: int
     def __init__(self, number: _Optional[int] = ..., step: _Optional[int] = ..., router: _Optional[int] = ..., txn: _Optional[int] = ..., kind: _Optional[int] = ..., payload: _Optional[bytes] = ..., map_version: _Optional[int] = ..., path: _Optional[_Iterable[bool]] = ..., known: _Optional[int] = ..., participants: _Optional[_Iterable[str]] = ..., revision: _Optional[int] = ...) -> None: ...
 
+class CopyCall(_message.Message):
+    __slots__ = ("number", "migration", "tablets", "since", "upto", "cursor", "bytes_max", "rows", "digest", "start", "end", "floor")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    MIGRATION_FIELD_NUMBER: _ClassVar[int]
+    TABLETS_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    UPTO_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    FLOOR_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    migration: str
+    tablets: _containers.RepeatedScalarFieldContainer[int]
+    since: int
+    upto: int
+    cursor: bytes
+    bytes_max: int
+    rows: bool
+    digest: bool
+    start: bytes
+    end: bytes
+    floor: int
+    def __init__(self, number: _Optional[int] = ..., migration: _Optional[str] = ..., tablets: _Optional[_Iterable[int]] = ..., since: _Optional[int] = ..., upto: _Optional[int] = ..., cursor: _Optional[bytes] = ..., bytes_max: _Optional[int] = ..., rows: _Optional[bool] = ..., digest: _Optional[bool] = ..., start: _Optional[bytes] = ..., end: _Optional[bytes] = ..., floor: _Optional[int] = ...) -> None: ...
+
 class OtherCalls(_message.Message):
-    __slots__ = ("reads", "logs", "questions", "granted", "grants", "cancelled", "subscribe", "across")
+    __slots__ = ("reads", "logs", "questions", "granted", "grants", "cancelled", "subscribe", "across", "copies")
     READS_FIELD_NUMBER: _ClassVar[int]
     LOGS_FIELD_NUMBER: _ClassVar[int]
     QUESTIONS_FIELD_NUMBER: _ClassVar[int]
@@ -136,6 +166,7 @@ class OtherCalls(_message.Message):
     CANCELLED_FIELD_NUMBER: _ClassVar[int]
     SUBSCRIBE_FIELD_NUMBER: _ClassVar[int]
     ACROSS_FIELD_NUMBER: _ClassVar[int]
+    COPIES_FIELD_NUMBER: _ClassVar[int]
     reads: _containers.RepeatedCompositeFieldContainer[Read]
     logs: _containers.RepeatedCompositeFieldContainer[Log]
     questions: Questions
@@ -144,7 +175,8 @@ class OtherCalls(_message.Message):
     cancelled: _containers.RepeatedScalarFieldContainer[int]
     subscribe: bool
     across: _containers.RepeatedCompositeFieldContainer[AcrossCall]
-    def __init__(self, reads: _Optional[_Iterable[_Union[Read, _Mapping]]] = ..., logs: _Optional[_Iterable[_Union[Log, _Mapping]]] = ..., questions: _Optional[_Union[Questions, _Mapping]] = ..., granted: _Optional[_Iterable[int]] = ..., grants: _Optional[_Iterable[int]] = ..., cancelled: _Optional[_Iterable[int]] = ..., subscribe: _Optional[bool] = ..., across: _Optional[_Iterable[_Union[AcrossCall, _Mapping]]] = ...) -> None: ...
+    copies: _containers.RepeatedCompositeFieldContainer[CopyCall]
+    def __init__(self, reads: _Optional[_Iterable[_Union[Read, _Mapping]]] = ..., logs: _Optional[_Iterable[_Union[Log, _Mapping]]] = ..., questions: _Optional[_Union[Questions, _Mapping]] = ..., granted: _Optional[_Iterable[int]] = ..., grants: _Optional[_Iterable[int]] = ..., cancelled: _Optional[_Iterable[int]] = ..., subscribe: _Optional[bool] = ..., across: _Optional[_Iterable[_Union[AcrossCall, _Mapping]]] = ..., copies: _Optional[_Iterable[_Union[CopyCall, _Mapping]]] = ...) -> None: ...
 
 class OwnerCalls(_message.Message):
     __slots__ = ("writes", "points", "others")
@@ -247,7 +279,7 @@ class LogAnswer(_message.Message):
     def __init__(self, number: _Optional[int] = ..., commits: _Optional[_Union[Commits, _Mapping]] = ..., complete: _Optional[int] = ...) -> None: ...
 
 class DumpPart(_message.Message):
-    __slots__ = ("number", "begins", "payload", "records", "keys", "values", "ends")
+    __slots__ = ("number", "begins", "payload", "records", "keys", "values", "ends", "floor")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     BEGINS_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
@@ -255,6 +287,7 @@ class DumpPart(_message.Message):
     KEYS_FIELD_NUMBER: _ClassVar[int]
     VALUES_FIELD_NUMBER: _ClassVar[int]
     ENDS_FIELD_NUMBER: _ClassVar[int]
+    FLOOR_FIELD_NUMBER: _ClassVar[int]
     number: int
     begins: bool
     payload: int
@@ -262,7 +295,8 @@ class DumpPart(_message.Message):
     keys: _containers.RepeatedScalarFieldContainer[bytes]
     values: _containers.RepeatedScalarFieldContainer[bytes]
     ends: bool
-    def __init__(self, number: _Optional[int] = ..., begins: _Optional[bool] = ..., payload: _Optional[int] = ..., records: _Optional[int] = ..., keys: _Optional[_Iterable[bytes]] = ..., values: _Optional[_Iterable[bytes]] = ..., ends: _Optional[bool] = ...) -> None: ...
+    floor: int
+    def __init__(self, number: _Optional[int] = ..., begins: _Optional[bool] = ..., payload: _Optional[int] = ..., records: _Optional[int] = ..., keys: _Optional[_Iterable[bytes]] = ..., values: _Optional[_Iterable[bytes]] = ..., ends: _Optional[bool] = ..., floor: _Optional[int] = ...) -> None: ...
 
 class Answer(_message.Message):
     __slots__ = ("number", "values", "keys")
@@ -324,21 +358,55 @@ class AcrossReply(_message.Message):
     revision: int
     def __init__(self, number: _Optional[int] = ..., error: _Optional[_Union[Refusals, _Mapping]] = ..., found: _Optional[_Iterable[bool]] = ..., satisfied: _Optional[_Iterable[bool]] = ..., prepared: _Optional[_Union[Prepared, _Mapping]] = ..., revision: _Optional[int] = ...) -> None: ...
 
+class CopyReply(_message.Message):
+    __slots__ = ("number", "keys", "values", "deletes", "cursor", "upto", "sealed", "tablets", "ends", "lease_keys", "leases", "digest", "versions", "total")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    DELETES_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    UPTO_FIELD_NUMBER: _ClassVar[int]
+    SEALED_FIELD_NUMBER: _ClassVar[int]
+    TABLETS_FIELD_NUMBER: _ClassVar[int]
+    ENDS_FIELD_NUMBER: _ClassVar[int]
+    LEASE_KEYS_FIELD_NUMBER: _ClassVar[int]
+    LEASES_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    keys: _containers.RepeatedScalarFieldContainer[bytes]
+    values: _containers.RepeatedScalarFieldContainer[bytes]
+    deletes: _containers.RepeatedScalarFieldContainer[bytes]
+    cursor: bytes
+    upto: int
+    sealed: int
+    tablets: _containers.RepeatedScalarFieldContainer[int]
+    ends: _containers.RepeatedScalarFieldContainer[int]
+    lease_keys: _containers.RepeatedScalarFieldContainer[bytes]
+    leases: _containers.RepeatedScalarFieldContainer[bytes]
+    digest: bool
+    versions: int
+    total: int
+    def __init__(self, number: _Optional[int] = ..., keys: _Optional[_Iterable[bytes]] = ..., values: _Optional[_Iterable[bytes]] = ..., deletes: _Optional[_Iterable[bytes]] = ..., cursor: _Optional[bytes] = ..., upto: _Optional[int] = ..., sealed: _Optional[int] = ..., tablets: _Optional[_Iterable[int]] = ..., ends: _Optional[_Iterable[int]] = ..., lease_keys: _Optional[_Iterable[bytes]] = ..., leases: _Optional[_Iterable[bytes]] = ..., digest: _Optional[bool] = ..., versions: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...
+
 class OtherAnswers(_message.Message):
-    __slots__ = ("reads", "logs", "dumps", "answers", "refused", "across")
+    __slots__ = ("reads", "logs", "dumps", "answers", "refused", "across", "copies")
     READS_FIELD_NUMBER: _ClassVar[int]
     LOGS_FIELD_NUMBER: _ClassVar[int]
     DUMPS_FIELD_NUMBER: _ClassVar[int]
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
     ACROSS_FIELD_NUMBER: _ClassVar[int]
+    COPIES_FIELD_NUMBER: _ClassVar[int]
     reads: _containers.RepeatedCompositeFieldContainer[ReadPart]
     logs: _containers.RepeatedCompositeFieldContainer[LogAnswer]
     dumps: _containers.RepeatedCompositeFieldContainer[DumpPart]
     answers: _containers.RepeatedCompositeFieldContainer[Answer]
     refused: Refusals
     across: _containers.RepeatedCompositeFieldContainer[AcrossReply]
-    def __init__(self, reads: _Optional[_Iterable[_Union[ReadPart, _Mapping]]] = ..., logs: _Optional[_Iterable[_Union[LogAnswer, _Mapping]]] = ..., dumps: _Optional[_Iterable[_Union[DumpPart, _Mapping]]] = ..., answers: _Optional[_Iterable[_Union[Answer, _Mapping]]] = ..., refused: _Optional[_Union[Refusals, _Mapping]] = ..., across: _Optional[_Iterable[_Union[AcrossReply, _Mapping]]] = ...) -> None: ...
+    copies: _containers.RepeatedCompositeFieldContainer[CopyReply]
+    def __init__(self, reads: _Optional[_Iterable[_Union[ReadPart, _Mapping]]] = ..., logs: _Optional[_Iterable[_Union[LogAnswer, _Mapping]]] = ..., dumps: _Optional[_Iterable[_Union[DumpPart, _Mapping]]] = ..., answers: _Optional[_Iterable[_Union[Answer, _Mapping]]] = ..., refused: _Optional[_Union[Refusals, _Mapping]] = ..., across: _Optional[_Iterable[_Union[AcrossReply, _Mapping]]] = ..., copies: _Optional[_Iterable[_Union[CopyReply, _Mapping]]] = ...) -> None: ...
 
 class OwnerAnswers(_message.Message):
     __slots__ = ("writes", "points", "others")
@@ -381,13 +449,25 @@ class OwnerPublication(_message.Message):
     def __init__(self, shard: _Optional[str] = ..., fresh: _Optional[bool] = ..., tablets: _Optional[_Iterable[int]] = ..., oepochs: _Optional[_Iterable[int]] = ..., closed: _Optional[_Iterable[int]] = ..., commit_counts: _Optional[_Iterable[int]] = ..., commits: _Optional[_Union[Commits, _Mapping]] = ..., cepoch: _Optional[int] = ..., map_version: _Optional[int] = ..., revision: _Optional[int] = ..., last_tablets: _Optional[_Iterable[int]] = ..., last: _Optional[_Iterable[int]] = ..., floor: _Optional[int] = ...) -> None: ...
 
 class OwnerStatus(_message.Message):
-    __slots__ = ("disk_bytes", "used_bytes", "tablets", "leases")
+    __slots__ = ("disk_bytes", "used_bytes", "tablets", "leases", "free_bytes", "load_tablets", "load_bytes", "load_keys", "load_writes", "load_p99")
     DISK_BYTES_FIELD_NUMBER: _ClassVar[int]
     USED_BYTES_FIELD_NUMBER: _ClassVar[int]
     TABLETS_FIELD_NUMBER: _ClassVar[int]
     LEASES_FIELD_NUMBER: _ClassVar[int]
+    FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LOAD_TABLETS_FIELD_NUMBER: _ClassVar[int]
+    LOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LOAD_KEYS_FIELD_NUMBER: _ClassVar[int]
+    LOAD_WRITES_FIELD_NUMBER: _ClassVar[int]
+    LOAD_P99_FIELD_NUMBER: _ClassVar[int]
     disk_bytes: int
     used_bytes: int
     tablets: int
     leases: int
-    def __init__(self, disk_bytes: _Optional[int] = ..., used_bytes: _Optional[int] = ..., tablets: _Optional[int] = ..., leases: _Optional[int] = ...) -> None: ...
+    free_bytes: int
+    load_tablets: _containers.RepeatedScalarFieldContainer[int]
+    load_bytes: _containers.RepeatedScalarFieldContainer[int]
+    load_keys: _containers.RepeatedScalarFieldContainer[int]
+    load_writes: _containers.RepeatedScalarFieldContainer[float]
+    load_p99: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, disk_bytes: _Optional[int] = ..., used_bytes: _Optional[int] = ..., tablets: _Optional[int] = ..., leases: _Optional[int] = ..., free_bytes: _Optional[int] = ..., load_tablets: _Optional[_Iterable[int]] = ..., load_bytes: _Optional[_Iterable[int]] = ..., load_keys: _Optional[_Iterable[int]] = ..., load_writes: _Optional[_Iterable[float]] = ..., load_p99: _Optional[_Iterable[float]] = ...) -> None: ...

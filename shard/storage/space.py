@@ -35,6 +35,9 @@ class Space(Protocol):
     def short(self) -> bool:
         """Whether writes that need space should be refused."""
 
+    def free_bytes(self) -> int:
+        """What is left; -1 if that is not known."""
+
     def release(self) -> None:
         """Give up the reserve: the device is full."""
 
@@ -47,6 +50,9 @@ class Endless:
 
     def short(self) -> bool:
         return False
+
+    def free_bytes(self) -> int:
+        return -1
 
     def release(self) -> None:
         """There is nothing to give up."""
@@ -77,6 +83,12 @@ class DeviceSpace:
             return self._free() < self._reserve
         except OSError:
             return False  # what cannot be measured will fail by itself
+
+    def free_bytes(self) -> int:
+        try:
+            return self._free()
+        except OSError:
+            return -1
 
     def release(self) -> None:
         with contextlib.suppress(OSError):

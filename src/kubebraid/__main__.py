@@ -18,8 +18,8 @@ commands:
   coordinator  run one role of a cluster: the map and the sequencer,
   shard        ... the owner of some of its tablets,
   router       ... or what serves the etcd v3 API
-  ctl          operate a store: status, shard list, tablet list, coordinator status or refill,
-               snapshot restore or status, data check
+  ctl          operate a store: status, shards, tablets, coordinators, resharding; snapshot restore
+               or status, data check
   bench        measure it beside a real etcd
   version      print the version
 """
@@ -78,8 +78,9 @@ def ctl(arguments: Sequence[str]) -> int:
             return data(arguments[1:])
         case []:
             known = (
-                "kubebraid ctl: the nouns are: status, shard, tablet, coordinator (of a running "
-                "store), snapshot (restore FILE --data-dir DIR, status FILE), data (check DIR)"
+                "kubebraid ctl: the nouns are: status, shard, tablet, reshard, rebalance, "
+                "coordinator (of a running store), snapshot (restore FILE --data-dir DIR, status "
+                "FILE), data (check DIR)"
             )
             print(known, file=sys.stderr)
             return 2

@@ -156,10 +156,6 @@ CLUSTER_DIFFERENCES: Final[dict[str, Difference]] = {
         "dev-cluster names its routers",
         ("cluster.member_list", "cluster.member_list_linearizable"),
     ),
-    "no snapshot over several shards": Difference(
-        "it needs a cut through all of them, which is not there; the refusal says so",
-        ("maintenance.snapshot", "maintenance.snapshot_of_a_megabyte"),
-    ),
 }
 
 

@@ -388,7 +388,7 @@ class Pairs:
     """Receives a dump. `patience` slices are wanted."""
 
     def __init__(self, patience: int = 1_000) -> None:
-        self.size: tuple[int, int] | None = None
+        self.size: tuple[int, int, int] | None = None
         self.pairs: list[tuple[bytes, bytes]] = []
         self.slices = 0
         self.ended = 0
@@ -396,9 +396,9 @@ class Pairs:
         self.open = True
         self._patience = patience
 
-    def begin(self, payload: int, records: int) -> None:
+    def begin(self, payload: int, records: int, floor: int) -> None:
         assert self.size is None
-        self.size = (payload, records)
+        self.size = (payload, records, floor)
 
     def ready(self) -> bool:
         return self.open
@@ -422,7 +422,7 @@ def test_dump_is_every_pair_and_as_large_as_it_was_told(bench: Bench) -> None:
     bench.port.dump(sink)
     bench.run()
     assert sink.pairs == bench.stand.engine.scan(b"\x00", b"\xff", 10_000)
-    assert sink.size == (sum(len(k) + len(v) for k, v in sink.pairs), len(sink.pairs))
+    assert sink.size == (sum(len(k) + len(v) for k, v in sink.pairs), len(sink.pairs), -1)
     assert (sink.ended, sink.refused) == (1, [])
 
 

@@ -19,17 +19,11 @@ from tests.e2e.store import UNDER_TEST, Kind, Store
 from tests.e2e.twin import Twin
 
 NAMED: Final = "a router has a name of its own, which etcd's member has not"
-NO_SNAPSHOT: Final = "a snapshot over several shards is not there: Unimplemented"
 # Tests that mean one server. On a cluster each is played to its failure, and fails if it passes.
 NOT_ON_A_CLUSTER: Final = {
     "test_member_list_has_etcds_shape_in_every_form": NAMED,
     "test_member_list_in_hexadecimal_names_the_ids_of_the_other_forms": NAMED,
     "test_a_full_store_raises_an_alarm_until_it_is_disarmed": "--quota-backend-bytes is serve's",
-    "test_snapshot_save_prints_as_beside_etcd": NO_SNAPSHOT,
-    "test_a_restored_store_has_every_key_as_it_was": NO_SNAPSHOT,
-    "test_a_store_restored_with_a_bump_makes_old_watches_list_again": NO_SNAPSHOT,
-    "test_a_snapshot_under_load_is_of_one_instant": NO_SNAPSHOT,
-    "test_a_damaged_file_is_refused_and_leaves_nothing": NO_SNAPSHOT,
 }
 PerfChecks = dict[Kind, tuple[Store, Process]]
 

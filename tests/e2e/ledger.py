@@ -46,6 +46,7 @@ CAUGHT_UP_S_MAX: Final = 30.0
 AGAIN_S: Final = 0.1
 ASK_S: Final = 0.2  # between two progress requests: one that comes too early is not answered
 CALL_S_MAX: Final = 10.0
+EVERY_KEY: Final = (b"\0", b"\0")
 OPTIONS: Final = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1))
 
 
@@ -71,7 +72,10 @@ class Told:
 class Ledger:
     """The watch and what it was told; as a context it follows while the block runs."""
 
-    def __init__(self, endpoints: Sequence[str], layout: str) -> None:
+    def __init__(
+        self, endpoints: Sequence[str], layout: str, span: tuple[bytes, bytes] = EVERY_KEY
+    ) -> None:
+        self._span = span
         self._ports = [int(endpoint.rpartition(":")[2]) for endpoint in endpoints]
         self._map = placed(layout)
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
@@ -122,7 +126,8 @@ class Ledger:
                 response_deserializer=pb.WatchResponse.FromString,
             )
             requests = self._requests = queue.SimpleQueue()
-            create = pb.WatchCreateRequest(key=b"\0", range_end=b"\0", start_revision=self._next)
+            key, end = self._span
+            create = pb.WatchCreateRequest(key=key, range_end=end, start_revision=self._next)
             requests.put(pb.WatchRequest(create_request=create))
             self._call = call = opened(iter(requests.get, None))
             try:

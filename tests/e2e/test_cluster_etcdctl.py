@@ -322,14 +322,6 @@ def test_space_is_given_back_while_writes_go_on(cluster: Cluster) -> None:
     assert list(cluster.other.values(f"{EVENTS}defrag/")) == keys
 
 
-def test_snapshot_is_refused_and_says_why(cluster: Cluster, supervisor: Supervisor) -> None:
-    target = supervisor.folder / "never.db"
-    refused = cluster.one.run("snapshot", "save", str(target))
-    assert refused.code != 0
-    assert "kubebraid: a snapshot over several shards is not there yet" in refused.stderr
-    assert not target.exists()
-
-
 # --------------------------------------------------------------------------------------- the shares
 
 

@@ -117,6 +117,13 @@ def test_killed_process_is_started_again_and_writes_go_on(cluster: Store, role: 
     assert f"was ended by {signal.SIGKILL.name}" in cluster.process.text()
 
 
+def test_marker_of_a_running_shard_says_how_far_its_fences_are(cluster: Store) -> None:
+    """After a kill it is what tells a store that lost the end of its log from one that did not."""
+    for entry in [entry for entry in cluster.members.all() if entry.role == "shard"]:
+        marker = json.loads((cluster.data_dir / entry.name / "KUBEBRAID").read_text())
+        assert marker["epoch"] > 1, "it was started twice at least"
+
+
 def write(cluster: Store, key: str) -> None:
     """Over and over until it is acknowledged, as what it goes to may still be starting."""
     etcdctl = cluster.etcdctl

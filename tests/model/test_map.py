@@ -28,28 +28,13 @@ MODEL_NAMES: Final = tuple(DEFAULTS)
 # from here; the test sees to it that none is in both.
 NOT_YET: Final = frozenset(
     {
-        "Spine.AbortMig",
         "Spine.RdFast",
         "Spine.RdFastOk",
-        "Txn.Apply",
-        "Txn.ApplyAbort",
-        "Txn.CoAlloc",
-        "Txn.CoGiveUp",
-        "Txn.CoSend",
-        "Txn.Decide",
-        "Txn.Failover",
-        "Txn.GcCellOk",
-        "Txn.Learn",
-        "Txn.PrepLand",
-        "Txn.PrepSend",
-        "Txn.Takeover",
-        "Txn.TimeoutAbort",
-        "Txn.VoidUnknown",
     }
 )
 # Nobody's function: the end of a behaviour, time, and what only a planted fault does.
 NOBODYS: Final = frozenset(
-    {"Spine.Stop", "Txn.Stop", "Lease.Tick", "Spine.LocalUnfreeze", "Txn.GcCell"}
+    {"Spine.Stop", "Txn.Stop", "Across.Stop", "Lease.Tick", "Spine.LocalUnfreeze", "Txn.GcCell"}
 )
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

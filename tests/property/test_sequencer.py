@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kubebraid.base.ports import AllocReply, AllocRequest, Sample
-from kubebraid.base.tabletmap import layout
+from kubebraid.base.tabletmap import TabletMap, layout
 from kubebraid.coordinator.sequencer import Sequencer
 
 TABLETS = layout([b"/a/", b"/b/"])  # ids 1 to 5
@@ -125,3 +126,54 @@ def test_samples_are_not_changed_by_later_requests(last: dict[int, int], asks: l
         reply = answers(made, request(ask, number))
         kept.append((reply.sample, dict(reply.sample.last)))
     assert all(found.last == copied for found, copied in kept)
+
+
+# -- maps in which tablets split and join ----------------------------------------------------------
+
+CHANGES = st.lists(st.integers(0, 50), max_size=20)
+
+
+def changed(made: Sequencer, tablets: TabletMap, pick: int, given: int) -> TabletMap:
+    """A map in which one tablet is cut into two buckets, or two buckets are one again; what is new
+    begins at the end of what it replaces."""
+    found = tablets.tablets[pick % len(tablets.tablets)]
+    gone = [t for t in tablets.tablets if t.span == found.span]
+    end = max(made.last()[t.id] for t in gone)
+    buckets = 1 if len(gone) == 2 else 2
+    new = [
+        replace(found, id=given + n, name=f"t{given + n}", bucket=n, buckets=buckets, begin=end)
+        for n in range(buckets)
+    ]
+    stay = [t for t in tablets.tablets if t not in gone]
+    epoch = 1 + max(t.oepoch for t in gone)
+    places = [*stay, *(replace(t, oepoch=epoch) for t in new)]
+    return TabletMap(tablets.version + 1, tuple(sorted(places, key=lambda t: t.place)))
+
+
+@given(LASTS, CHANGES)
+def test_inv13_inv14_hold_while_tablets_come_and_go(last: dict[int, int], picks: list[int]) -> None:
+    """Writes between map changes, each sent twice: dense, once, to tablets of the map alone, and
+    the sample has exactly these; R never falls, although tablets leave with their last."""
+    made, tablets, given = Sequencer(CEPOCH, TABLETS, last), TABLETS, len(IDS) + 1
+    retired: set[int] = set()
+    expected = made.revision + 1
+    for number, pick in enumerate(picks):
+        before = {t.id for t in tablets.tablets}
+        tablets = changed(made, tablets, pick, given)
+        made.adopt_map(tablets)
+        retired |= before - {t.id for t in tablets.tablets}
+        given = max(given, 1 + max(t.id for t in tablets.tablets))
+        made.expect(given, frozenset())
+        target = tablets.tablets[pick % len(tablets.tablets)]
+        wanted = AllocRequest(CEPOCH, "s", 2 * number, 1, ((target.id, target.oepoch, 0),))
+        replies = [made.allocate(wanted), made.allocate(wanted)]
+        assert [reply and reply.first for reply in replies] == [expected, expected]
+        late = ((max(retired), 99, 0),)
+        refused = made.allocate(AllocRequest(CEPOCH, "s", 2 * number + 1, 1, late))
+        assert refused is not None
+        assert refused.first == 0
+        told = sample(made)
+        assert (told.revision, told.map_version) == (expected, tablets.version)
+        assert set(told.last) == {t.id for t in tablets.tablets}
+        assert max(told.last.values()) == expected
+        expected += 1

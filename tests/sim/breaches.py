@@ -34,6 +34,7 @@ from kubebraid.router.hub import Hub
 from kubebraid.router.merge import View
 from kubebraid.router.session import Session
 from kubebraid.shard import apply, fencing, reader, writer
+from kubebraid.shard.compaction import Compactor
 from kubebraid.shard.draft import DraftRow
 from kubebraid.shard.ownership import Ownership
 from kubebraid.shard.seal import seal
@@ -48,7 +49,7 @@ SEEDS_MAX: Final = 60
 @dataclass(frozen=True, slots=True)
 class Breach:
     """`patches`: what stands where, while it is in place; `first`: the first seed that is tried,
-    one near which it was found when this was written."""
+    one near which it was found when this was written; `reshard`: its seeds have migrations."""
 
     name: str
     breaks: str
@@ -58,6 +59,7 @@ class Breach:
     members: int = 1
     window: int | None = None
     first: int = 1
+    reshard: bool = False
 
     def plan(self, seed: int) -> Plan:
         """A seed's plan, with what this breach needs."""
@@ -73,6 +75,7 @@ class Breach:
             fault_gap_us=60_000 if self.members == 1 else 2_000_000,
             buckets=1,
             window=self.window or drawn.window,
+            reshard_gap_us=20_000 if self.reshard else 0,
         )
 
 
@@ -265,6 +268,16 @@ def _half() -> Sequence[Any]:
     return [on(writer, "seal", partly)]
 
 
+def _kept() -> Sequence[Any]:
+    """What was compacted is removed from every second tablet alone."""
+    work = Compactor._slice
+
+    def half(self: Compactor, tablet: int) -> bool:
+        return True if tablet % 2 else work(self, tablet)
+
+    return [on(Compactor, "_slice", half)]
+
+
 def _impatient() -> Sequence[Any]:
     """A read does not wait for the watermark."""
 
@@ -399,7 +412,7 @@ LINKS: Final = ("cut", "slow", "cut")
 APART: Final = ("depose",)
 BREACHES: Final = (
     Breach("prefetch", "inv02", ("inv02", "inv04", "inv05", "inv07", "inv11", "crash"), _prefetch),
-    Breach("twice", "inv01", ("inv01", "inv06", "inv13", "inv15"), _twice),
+    Breach("twice", "inv01", ("inv01", "inv06", "inv13", "inv15", "crash"), _twice),
     Breach("forgetful", "inv14", ("inv14",), _forgetful, LINKS, first=22),
     Breach("old-last", "m10", ("inv05", "inv07", "inv09", "inv04", "crash"), _old_last),
     Breach("boundless", "inv13", ("inv13",), _boundless, window=60),
@@ -410,7 +423,8 @@ BREACHES: Final = (
     Breach("same-nonce", "inv15", ("inv15",), _same_nonce, CRASHES),
     Breach("ahead", "m12", ("inv11", "crash"), _ahead, CRASHES),
     Breach("unregistered", "m01", ("liveness", "answer"), _unregistered, ("crash_member",)),
-    Breach("unsynced", "inv16", ("inv01", "inv15", "inv03", "inv05"), _unsynced, CRASHES),
+    # A store that lost its end is an older copy of itself, and refused.
+    Breach("unsynced", "inv16", ("inv01", "inv15", "inv03", "inv05", "crash"), _unsynced, CRASHES),
     Breach("believed", "inv11", ("inv01", "inv05", "inv11", "inv07"), _believed, ("engine",)),
     Breach("half", "inv06", ("inv06", "inv03"), _half),
     Breach("impatient", "inv05", ("inv05",), _impatient),
@@ -423,6 +437,7 @@ BREACHES: Final = (
     Breach("split", "inv06", ("inv06", "inv07"), _split),
     Breach("sure", "inv16", ("inv16", "inv06", "inv03"), _sure, LINKS),
     Breach("no-floor", "inv20", ("inv20", "inv05", "liveness"), _no_floor, first=9),
+    Breach("kept", "inv20", ("liveness",), _kept),
     Breach("cached-sample", "inv04", ("inv04",), _cached_sample),
     Breach(
         "lying-disk",

@@ -25,6 +25,7 @@ from kubebraid.proto.etcd import rpc_pb2
 from kubebraid.proto.server import METHOD_BY_PATH, Kind
 
 from .edges import LOST, Edge
+from .leases import Leases
 from .streams import Streams
 
 if TYPE_CHECKING:
@@ -35,13 +36,15 @@ SPANS: Final = ((b"/a/", b"/a0"), (b"/b/", b"/b0"), (b"/c/", b"/c0"), (b"\x00", 
 METHODS: Final = {
     name: METHOD_BY_PATH[f"/etcdserverpb.KV/{name}"]
     for name in ("Range", "Put", "DeleteRange", "Txn", "Compact")
-}
+} | {name: METHOD_BY_PATH[f"/etcdserverpb.Lease/{name}"] for name in ("LeaseGrant", "LeaseRevoke")}
 ANSWERS: Final[dict[str, Any]] = {
     "Range": rpc_pb2.RangeResponse,
     "Put": rpc_pb2.PutResponse,
     "DeleteRange": rpc_pb2.DeleteRangeResponse,
     "Txn": rpc_pb2.TxnResponse,
     "Compact": rpc_pb2.CompactionResponse,
+    "LeaseGrant": rpc_pb2.LeaseGrantResponse,
+    "LeaseRevoke": rpc_pb2.LeaseRevokeResponse,
 }
 WRITES: Final = ("Put", "DeleteRange", "Txn")
 CALLS_MAX: Final = 16  # open at once
@@ -99,9 +102,11 @@ class Clients:
     _last: dict[str, Call] = field(default_factory=dict)
     _mods: dict[bytes, int] = field(default_factory=dict)
     streams: Streams = field(init=False)
+    leases: Leases = field(init=False)
 
     def __post_init__(self) -> None:
         self.streams = Streams(self.world, self)
+        self.leases = Leases(self.world)
 
     def begin(self) -> None:
         self._on = True
@@ -126,6 +131,9 @@ class Clients:
     # -- what is asked -------------------------------------------------------------------------
 
     def _ask(self, edge: Edge) -> None:
+        if self.world.plan.reshard_gap_us and self.world.chance(0.2):
+            self.ask(edge, *self.leases.request(self._value()))
+            return
         draw = self.world.random.random()
         kinds: tuple[tuple[float, Callable[[], tuple[str, Any]]], ...] = (
             (0.30, self._put),
@@ -140,12 +148,21 @@ class Clients:
 
     def ask(self, edge: Edge, method: str, request: Any) -> Call:
         number = len(self.calls) + 1
-        call = Call(self, number, method, request, self.newest, self.compacted)
+        compacted = self._compacted_for(edge, method, request)
+        call = Call(self, number, method, request, self.newest, compacted)
         self.calls.append(call)
         self.open += 1
         self.world.note("ask", edge.node.name, number)
         edge.call(Kind.CALL, METHODS[method], request.SerializeToString(), call)
         return call
+
+    def _compacted_for(self, edge: Edge, method: str, request: Any) -> int:
+        """Below it nothing may be answered: what was acknowledged; of a serializable read without a
+        revision what its router has heard: like a member of etcd that lags it may know less."""
+        role = edge.node.here
+        if method == "Range" and request.serializable and not request.revision and role is not None:
+            return min(self.compacted, role.client.compact_revision())
+        return self.compacted
 
     def _value(self) -> bytes:
         return b"%d" % (len(self.calls) + 1)
@@ -213,6 +230,7 @@ class Clients:
     def ended(self, call: Call) -> None:
         self.open -= 1
         self.world.note("answer", str(call.number), call.code)
+        self.leases.answered(call)
         if call.code == 0:
             self.shown(call.answer.header.revision)
             if call.method == "Range":
@@ -249,6 +267,11 @@ class Clients:
             everything = rpc_pb2.RangeRequest(key=b"\x00", range_end=b"\x00")
             self._last[edge.node.name] = self.ask(edge, "Range", everything)
 
+    def revoke(self) -> None:
+        """Most of the leases that are left; everything has settled before."""
+        for request in self.leases.last_requests():
+            self.ask(self.world.random.choice(self.world.edges.all()), "LeaseRevoke", request)
+
     def finished(self) -> bool:
         return (
             bool(self._last)
@@ -259,4 +282,5 @@ class Clients:
 
     def unfinished(self) -> str:
         waits = [str(call) for call in self.calls if call.code is None]
-        return f"not answered: {waits[:5]}; {self.streams.unfinished()}"
+        litter = self.world.spies.litter()[:5]
+        return f"not answered: {waits[:5]}; {self.streams.unfinished()}; not removed: {litter}"

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from kubebraid.base.links import Peer
 from kubebraid.base.loop import Part, WaitingLoop
+from kubebraid.base.revision import Epoch
 from kubebraid.coordinator.raft.node import World as RaftWorld
 from kubebraid.coordinator.role import CoordinatorOptions, CoordinatorRole
 from kubebraid.router.role import RouterOptions, RouterRole
@@ -190,13 +191,14 @@ class ShardNode(Node):
         super().__init__(world, name)
         self.engine = SimEngine(lambda engine, batch: world.truth.landed(name, engine, batch))
         self._heard = 0
+        self.adopted: list[Epoch] = []  # what the marker of its directory would say, in turn
 
     def make(self, mesh: SimMesh, incarnation: int) -> Part:
         members = {name: name for name in self.world.plan.members}
         options = ShardOptions(
             self.name, self.name, self.name, f"store of {self.name}", members, incarnation
         )
-        seams = ShardSeams(self.clock, self._failed)
+        seams = ShardSeams(self.clock, self._failed, on_adopted=self.adopted.append)
         self.here = ShardRole(options, self.engine, mesh, seams, self._failed)
         return self.here
 

@@ -6,7 +6,8 @@ it did. What it is not: a change of any behaviour.
 Words: a *reign* is named by its cepoch; its *window* is what the log says it may hand out.
 
 Invariants that it judges: inv11 (closed <= last), inv13 (windows, reigns, one holder at a time),
-inv14 (an Alloc repeated is answered alike), inv22 (equal states at equal indexes).
+inv14 (an Alloc repeated is answered alike), inv20 (what was compacted is removed in the end), inv22
+(equal states at equal indexes).
 
 Worked example: cepoch 3 handed out 17 and cepoch 4 hands out 17 too: a breach of inv13.
 
@@ -27,6 +28,7 @@ from kubebraid.coordinator import state as codec
 from kubebraid.coordinator.member import Member
 from kubebraid.coordinator.reign import Reign
 from kubebraid.coordinator.sequencer import Sequencer
+from kubebraid.shard import keycodec
 
 from .verdict import Violation
 
@@ -49,6 +51,7 @@ class Spies:
         self._answers: dict[tuple[Epoch, str, int, int], Revision] = {}
         self._served: list[tuple[int, Epoch, str]] = []
         self._states: dict[int, int] = {}
+        self._broken: Violation | None = None
 
     # -- what the ears hear --------------------------------------------------------------------
 
@@ -64,8 +67,10 @@ class Spies:
         name = (cepoch, request.owner, request.incarnation, request.request_number)
         if self._answers.setdefault(name, reply.first) != reply.first:
             raise Violation("inv14", f"{name}: {self._answers[name]}, then {reply.first}")
-        for tablet, _, index in request.ends:
+        owners = self._world.truth.owners
+        for tablet, oepoch, index in request.ends:
             if index >= 0:
+                owners.allocated(tablet, oepoch, reply.first + index)
                 self.last[tablet] = max(self.last.get(tablet, 0), reply.first + index)
         if request.writes:
             top = reply.first + request.writes - 1
@@ -78,6 +83,11 @@ class Spies:
         name = member.node.partition("#")[0]
         self._world.truth.applied(name, index, command)
         state = member.state
+        try:
+            self._mapped(state)
+        except Violation as broken:
+            self._broken = broken  # whoever applies the log keeps what is raised
+            raise
         known = self.windows.get(state.cepoch)
         if known is None:
             self.begins[state.cepoch] = max(self.windows.values(), default=1)
@@ -85,6 +95,11 @@ class Spies:
         found = zlib.crc32(codec.encode(state))
         if self._states.setdefault(index, found) != found:
             raise Violation("inv22", f"two states at index {index}")
+
+    def _mapped(self, state: codec.State) -> None:
+        if state.cluster and self._world.truth.owners.mapped(state.tablets, self.last):
+            for tablet in state.tablets.tablets:
+                self.last[tablet.id] = max(self.last.get(tablet.id, 0), tablet.begin)
 
     # -- turns ---------------------------------------------------------------------------------
 
@@ -107,6 +122,8 @@ class Spies:
 
     def member_turned(self, node: CoordinatorNode) -> None:
         """inv13: nothing was handed out above the committed window."""
+        if self._broken is not None:
+            raise self._broken
         here = node.here
         if here is None or here.member._sequencer is None:
             return
@@ -115,21 +132,44 @@ class Spies:
         if sequencer.revision > window:
             raise Violation("inv13", f"R={sequencer.revision} above the window {window}")
 
+    def serving(self) -> Member | None:
+        """The one member that is the sequencer."""
+        members = [node.here.member for node in self._world.members if node.here is not None]
+        serving = [member for member in members if member.serves]
+        return serving[0] if len(serving) == 1 else None
+
     def settled(self) -> bool:
         """Whether one member serves, nothing is frozen, and every tablet is closed at its last."""
-        serving = [
-            node.here.member._sequencer
-            for node in self._world.members
-            if node.here is not None and node.here.member.serves
-        ]
-        if len(serving) != 1 or serving[0] is None or serving[0]._frozen:
+        member = self.serving()
+        sequencer = None if member is None else member._sequencer
+        if sequencer is None or sequencer._frozen or sequencer._switching:
             return False
-        last = serving[0]._last
+        last = sequencer.last()
         for node in self._world.shards:
             owned = node.here._owned if node.here is not None else None
-            if owned is None or any(closed < last[t] for t, closed in owned.closed.items()):
+            if owned is None or any(at < last.get(t, at + 1) for t, at in owned.closed.items()):
                 return False
-        return True
+        return not self.litter()
+
+    def resting(self) -> set[TabletId]:
+        """The tablets of active migrations, which are not compacted."""
+        member = self.serving()
+        active = [m for m in member.state.migrations if m.active] if member is not None else []
+        return {t for m in active for t in (*m.sources, *(new.id for new in m.targets))}
+
+    def litter(self) -> list[str]:
+        """inv20: what a compaction should have removed by the end: log rows below the floor; of a
+        tablet in a migration they rest."""
+        found = []
+        resting = self.resting()
+        for node in self._world.shards:
+            owned = node.here._owned if node.here is not None else None
+            if owned is None or owned.floor() <= 0:
+                continue
+            for tablet in owned.closed.keys() - resting if resting else owned.closed:
+                below = keycodec.log(tablet, 0), keycodec.log(tablet, owned.floor())
+                found += [f"{node.name} {key!r}" for key, _ in node.engine.scan(*below, 1)]
+        return found
 
     # -- the end -------------------------------------------------------------------------------
 

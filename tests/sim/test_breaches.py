@@ -10,14 +10,17 @@ from contextlib import ExitStack
 
 import pytest
 
-from .breaches import BREACHES, SEEDS_MAX, Breach
+from .breaches import BREACHES as STANDING
+from .breaches import SEEDS_MAX, Breach
+from .reshard_breaches import RESHARD_BREACHES
 from .runner import Outcome, run_seed
 
 STEPS = 600
 JUDGED = (
-    *(f"inv{number:02}" for number in (*range(1, 12), 13, 14, 15, 16, 20, 22)),
-    *("m01", "m08", "m10", "m12"),
+    *(f"inv{number:02}" for number in (*range(1, 12), *range(13, 19), 20, 21, 22)),
+    *("m01", "m05", "m08", "m10", "m12", "m13"),
 )
+BREACHES = (*STANDING, *RESHARD_BREACHES)
 
 
 def caught(breach: Breach) -> Outcome | None:

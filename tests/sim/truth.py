@@ -5,11 +5,13 @@ themselves when a batch has landed, whether or not anybody was ever told of it. 
 second store: rows are read by the shard's own reader of its log, and their values are held against
 what clients sent by `checkers.py`.
 
-Words: the *fence* of a tablet as stored: (oepoch, last, nonce); *closed* as an owner published it;
-a commit is *lost* if a crash took it back.
+Words: the *fence* of a tablet as stored: (oepoch, last, nonce); *staged*: of a tablet that is to
+come, nonce 0; *closed* as an owner published it; a commit is *lost* if a crash took it back. A log
+row that lands without its tablet's fence is a *copy*, of a commit that was known before.
 
 Invariants that it judges: inv01 (a revision is one commit's), inv03 (versions of a key), inv11
-(what is published as closed is closed), inv15 (fences only rise), inv22 (one command an index).
+(what is published as closed is closed), inv15 (fences only rise), inv17 (by `owners.py`; a tablet's
+commits lie behind its beginning), inv22 (one command an index).
 
 Worked example: a batch lands in s0 with the fence (2, 17, 5) of tablet 3 and its log row 17: commit
 17 is known; a later batch with the fence (1, 18, 6) is a breach of inv15.
@@ -19,7 +21,7 @@ Tested in tests/sim/test_breaches.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from kubebraid.base.keyspace import EVERYTHING
@@ -34,6 +36,7 @@ from kubebraid.shard.history import read_log
 from kubebraid.shard.storage.engine import PUT, Batch
 from kubebraid.shard.storage.memory import MemoryEngine
 
+from .owners import Owners
 from .verdict import Violation
 
 LIMIT: Final = 1 << 30
@@ -47,15 +50,18 @@ class Version(NamedTuple):
     value: bytes | None
     create: Revision
     version: int
+    lease: int = 0
 
 
 class Truth:
     """The history of the cluster."""
 
     def __init__(self, tablets: TabletMap) -> None:
-        self._shard_of = {tablet.id: tablet.shard for tablet in tablets.tablets}
-        self._fence_of = {keycodec.fence(tablet.id): tablet.id for tablet in tablets.tablets}
-        self.fences: dict[TabletId, Fence] = {}
+        self.owners = Owners(tablets)
+        self.fences: dict[TabletId, Fence] = {}  # that served last
+        self._holders: dict[TabletId, str] = {}  # ... and whose they are
+        self._stored: dict[tuple[str, TabletId], Fence] = {}
+        self._tablets: dict[tuple[Revision, str], list[TabletId]] = {}  # of a part
         self.commits: dict[Revision, tuple[Version, ...]] = {}
         self.parts: dict[Revision, dict[str, tuple[tuple[int, Version], ...]]] = {}
         self.lost: dict[Revision, str] = {}
@@ -70,28 +76,46 @@ class Truth:
 
     def landed(self, shard: str, engine: MemoryEngine, batch: Batch) -> None:
         """A batch is in the store of `shard`."""
-        fences = {
-            self._fence_of[key]: fencing.unpack(value)
-            for kind, key, value in batch.operations
-            if kind == PUT and key in self._fence_of
-        }
         before = dict(self.fences)
-        for tablet, fence in fences.items():
-            self._check_fence(shard, tablet, fence)
-            self.fences[tablet] = fence
+        fences = self._fences_in(shard, batch)
         puts = [key for kind, key, _ in batch.operations if kind == PUT and key[:1] == b"l"]
-        rows = sorted(keycodec.log_revision(key) for key in puts)
+        rows = sorted(keycodec.log_revision(key) for key in puts if _tablet(key) in fences)
         if not rows:
             return
         call = LogCall(tuple(sorted(fences)), EVERYTHING, rows[0], rows[-1], LIMIT, LIMIT)
         reply = read_log(engine, call, -1)
         assert isinstance(reply, LogReply)
         low = min((before[tablet].last for tablet in fences if tablet in before), default=0)
+        for key in puts:
+            self._check_row(shard, key, fences)
         for commit in reply.commits:
             if commit.revision <= low:
                 raise Violation("inv15", f"{commit.revision} was written behind the fence {low}")
             self._check_closed(commit.revision, puts)
             self._add(shard, commit)
+
+    def _fences_in(self, shard: str, batch: Batch) -> dict[TabletId, Fence]:
+        """Those of a batch under which its shard serves, judged."""
+        fences: dict[TabletId, Fence] = {}
+        last = {key: (kind, value) for kind, key, value in batch.operations if key[:1] == b"f"}
+        for key, (kind, value) in last.items():
+            tablet = _tablet(key)
+            if kind != PUT:
+                self._stored.pop((shard, tablet), None)
+                continue
+            fence = fencing.unpack(value)
+            if self._check_fence(shard, tablet, fence):
+                fences[tablet] = self.fences[tablet] = fence
+                self._holders[tablet] = shard
+        return fences
+
+    def _check_row(self, shard: str, key: bytes, fences: Mapping[TabletId, Fence]) -> None:
+        """inv17: a commit of a tablet is its owner's, and lies behind the tablet's beginning."""
+        tablet, revision = _tablet(key), keycodec.log_revision(key)
+        self._tablets.setdefault((revision, shard), []).append(tablet)
+        begin = self.owners.begin(tablet, fences[tablet].oepoch) if tablet in fences else 0
+        if tablet not in fences or revision <= begin:
+            raise Violation("inv17", f"{revision} of tablet {tablet}, which begins behind {begin}")
 
     def _add(self, shard: str, commit: Commit) -> None:
         parts = self.parts.setdefault(commit.revision, {})
@@ -114,34 +138,46 @@ class Truth:
             if revision <= closed and keycodec.log(tablet, revision) in logs:
                 raise Violation("inv11", f"{revision} of tablet {tablet} landed below {closed}")
 
-    def _check_fence(self, shard: str, tablet: TabletId, fence: Fence) -> None:
-        if self._shard_of[tablet] != shard:
-            raise Violation("inv15", f"{shard} wrote the fence of tablet {tablet}")
+    def _check_fence(self, shard: str, tablet: TabletId, fence: Fence) -> bool:
+        """Whether it serves."""
+        stored = self._stored.get((shard, tablet))
+        self._stored[shard, tablet] = fence
+        if fence.nonce == 0:
+            self.owners.staged(shard, tablet)
+            return False
+        self.owners.wrote(shard, tablet, fence.oepoch)
+        if stored is not None and fence.nonce <= stored.nonce:
+            raise Violation("inv15", f"tablet {tablet}: the fence {fence} over {stored}")
         old = self.fences.get(tablet)
-        if old is None:
-            return
-        rises = fence.oepoch >= old.oepoch and fence.last >= old.last and fence.nonce > old.nonce
-        if not rises:
+        if old is not None and (fence.oepoch < old.oepoch or fence.last < old.last):
             raise Violation("inv15", f"tablet {tablet}: the fence {fence} after {old}")
+        return True
 
     def crashed(self, shard: str, engine: MemoryEngine) -> None:
         """The process ended: what is not in the store was lost."""
-        for stored, tablet in self._fence_of.items():
-            raw = engine.get(stored)
-            if tablet in self.fences and self._shard_of[tablet] == shard:
-                self.fences[tablet] = fencing.NEW if raw is None else fencing.unpack(raw)
-        mine = [tablet for tablet, owner in self._shard_of.items() if owner == shard]
-        kept = max(
-            (self.fences[tablet].last for tablet in mine if tablet in self.fences), default=0
-        )
-        for revision in [r for r, parts in self.parts.items() if shard in parts and r > kept]:
-            del self.parts[revision][shard]
-            self.lost[revision] = shard
-            self._join(revision)
+        for of, tablet in list(self._stored):
+            if of == shard:
+                raw = engine.get(keycodec.fence(tablet))
+                found = fencing.NEW if raw is None else fencing.unpack(raw)
+                self._stored[of, tablet] = found
+                if self._holders.get(tablet) == shard:
+                    self.fences[tablet] = found
+        for revision, parts in list(self.parts.items()):
+            if shard in parts and self._is_lost(revision, shard):
+                del parts[shard], self._tablets[revision, shard]
+                self.lost[revision] = shard
+                self._join(revision)
+
+    def _is_lost(self, revision: Revision, shard: str) -> bool:
+        """What went to another shard was durable there before."""
+        tablets = self._tablets[revision, shard]
+        kept = [self.fences[t].last for t in tablets if self._holders[t] == shard]
+        return any(revision > last for last in kept)
 
     def published(self, publication: Publication) -> None:
         """What an owner told its routers (inv11)."""
         for news in publication.news:
+            self.owners.published(publication.shard, news.tablet, news.oepoch, news.closed)
             closed = self.closed.get(news.tablet, 0)
             for commit in news.commits:
                 if commit.revision <= closed:
@@ -188,6 +224,10 @@ class Truth:
         """Every key that was ever there, in order."""
         return sorted(self._keys)
 
+    def versions(self, key: bytes) -> Sequence[Version]:
+        """All of them, oldest first."""
+        return self._keys.get(key, ())
+
     def at(self, key: bytes, revision: Revision) -> Version | None:
         """The key's version at a revision; None if it was not there."""
         found = None
@@ -198,10 +238,16 @@ class Truth:
         return None if found is None or found.value is None else found
 
 
+def _tablet(stored: bytes) -> TabletId:
+    """Of a log row or a fence."""
+    return int.from_bytes(stored[1:5], "big")
+
+
 def _version(raw: bytes, deleted: bool) -> Version:
     kv = kv_pb2.KeyValue.FromString(raw)
     value = None if deleted else kv.value
-    return Version(kv.mod_revision, kv.key, value, kv.create_revision, kv.version)
+    lease = 0 if deleted else kv.lease
+    return Version(kv.mod_revision, kv.key, value, kv.create_revision, kv.version, lease)
 
 
 def _check_version(old: Version | None, new: Version, revision: Revision) -> None:

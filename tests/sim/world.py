@@ -29,10 +29,13 @@ from random import Random
 from unittest import mock
 
 from kubebraid.base.errors import StaleEpoch
+from kubebraid.base.limits import BATCH_WRITES_MAX
 from kubebraid.base.tabletmap import TabletMap, layout
 from kubebraid.coordinator import reign
 from kubebraid.coordinator.raft import core
 from kubebraid.router import catch_up
+from kubebraid.shard import writer
+from kubebraid.shard.reshard import checks, pieces, sweep
 from kubebraid.shard.storage.engine import EngineError
 
 from .checkers import check_calls
@@ -40,8 +43,11 @@ from .client import Clients
 from .disk import FakeDisk
 from .edges import Edges
 from .faults import Faults
+from .leases import check_leases
 from .network import Net
 from .nodes import CoordinatorNode, Node, RouterNode, ShardNode
+from .operators import Operators
+from .reshard_checks import check_stores, unsettled
 from .spies import Spies, spied
 from .truth import Truth
 from .verdict import Violation
@@ -51,6 +57,7 @@ PREFIXES = (b"/a/", b"/b/", b"/c/")
 BOOT_US = 20_000_000  # a cluster that has not begun to serve by then never will
 STORM_US = 30_000_000  # of a seed in which little happens
 QUIET_US = 40_000_000  # ... and one that is healed answers everything by then
+LOOK_US = 20_000  # between two looks at all stores
 LAST_EVENTS = 60
 
 
@@ -58,7 +65,9 @@ LAST_EVENTS = 60
 class Plan:
     """What a seed has drawn. `gap_us`: between two actions of clients, on average. Bounds of the
     product that are small in some seeds, so that they are met: `window`: revisions that a reign has
-    at least; `slice`: of the log, for one watcher; `snapshot`: entries until Raft makes one."""
+    at least; `slice`: of the log, for one watcher; `snapshot`: entries until Raft makes one.
+    `rows`: of one piece of a copy. `reshard_gap_us`: between two words of operators, on average;
+    0: they say nothing."""
 
     members: tuple[str, ...]
     shards: tuple[str, ...]
@@ -70,6 +79,8 @@ class Plan:
     window: int
     slice: int
     snapshot: int
+    reshard_gap_us: int = 0
+    rows: int = 256
 
 
 def draw(random: Random) -> Plan:
@@ -83,9 +94,10 @@ def draw(random: Random) -> Plan:
     fault_gap_us = random.choice((60_000, 250_000, 1_000_000))
     buckets, window = random.choice((1, 2)), random.choice((10_000, 10_000, 60))
     log_slice, snapshot = random.choice((512, 3)), random.choice((50_000, 50_000, 12))
+    reshard_gap_us, rows = random.choice((0, 0, 0, 0, 20_000, 80_000)), random.choice((256, 2))
     return Plan(
         *(members, shards, routers, buckets, gap_us, fault_gap_us, faults),
-        *(window, log_slice, snapshot),
+        *(window, log_slice, snapshot, reshard_gap_us, rows),
     )
 
 
@@ -125,6 +137,7 @@ class World:
         self.shards = [ShardNode(self, name) for name in owners]
         self.routers = [RouterNode(self, name) for name in self.plan.routers]
         self.clients = Clients(self)
+        self.operators = Operators(self)
 
     def _layout(self) -> TabletMap:
         return layout(PREFIXES, list(self.plan.shards), {PREFIXES[0]: self.plan.buckets})
@@ -170,11 +183,16 @@ class World:
 
     @contextmanager
     def _bounds(self) -> Iterator[None]:
-        """The plan's."""
+        """The plan's. As base/limits has it, half a window has room for any batch."""
+        batch = min(BATCH_WRITES_MAX, self.plan.window // 2)
         with (
+            mock.patch.object(writer, "BATCH_WRITES_MAX", batch),
             mock.patch.object(reign, "WINDOW_REVISIONS_MIN", self.plan.window),
             mock.patch.object(catch_up, "LOG_SLICE_REVISIONS", self.plan.slice),
             mock.patch.object(core, "RAFT_COMPACT_ENTRIES", self.plan.snapshot),
+            mock.patch.object(pieces, "ROWS", self.plan.rows),
+            mock.patch.object(checks, "COPY_CHECK_KEYS", self.plan.rows),
+            mock.patch.object(sweep, "COPY_SWEEP_ROWS", self.plan.rows),
         ):
             yield
 
@@ -205,6 +223,7 @@ class World:
     def _storm(self, steps: int) -> None:
         end = self.steps + steps
         self.clients.begin()
+        self.operators.begin()
         self.faults.begin()
         self._until(lambda: self.steps >= end, STORM_US)
 
@@ -212,14 +231,36 @@ class World:
         """Heal everything, let everybody finish, and see that all do."""
         self.note("heal", "world")
         self.faults.heal()
+        self.operators.finish()
         self.clients.finish()
         if not self._until(self.clients.finished, QUIET_US):
             raise Violation("liveness", self.clients.unfinished())
+        if self.plan.reshard_gap_us:
+            self._settle()
+
+    def _settle(self) -> None:
+        """inv18: every migration ends, and nothing of it stays."""
+        looked = 0
+
+        def settled() -> bool:
+            nonlocal looked
+            if self.now < looked or not self.clients.finished():
+                return False
+            looked = self.now + LOOK_US
+            return not unsettled(self)
+
+        for last in (self.clients.revoke, lambda: None):
+            if not self._until(settled, QUIET_US):
+                raise Violation("inv18", f"in the end: {unsettled(self)[:8]}")
+            last()
 
     def _judge(self) -> None:
         """Everything that can be said only when the run is over."""
         self.truth.check_history()
         self.spies.check_end()
+        if self.plan.reshard_gap_us:
+            check_stores(self)
+            check_leases(self)
         check_calls(self)
         check_watches(self)
 

@@ -51,6 +51,8 @@ var commands = map[string]func(context.Context, *Options) error{
 	"list":          list,
 	"page":          page,
 	"watch":         watch,
+	"merge":         merge,
+	"progress":      progress,
 	"lease-grant":   leaseGrant,
 	"lease-put":     leasePut,
 	"compacting":    compacting,

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -66,14 +67,22 @@ func stamped(o *Options) doer {
 	}
 }
 
-// watchStream is one stream with some watchers that see the same.
+// watchStream is one stream with some watchers that see the same, or, if single, a key each.
 type watchStream struct {
 	watchers int
 	puts     int
+	single   bool
 	events   int
 	bytes    int64
 	times    Histogram
 	err      error
+}
+
+func (s *watchStream) wanted() int {
+	if s.single {
+		return s.puts
+	}
+	return s.watchers * s.puts
 }
 
 func (s *watchStream) follow(
@@ -81,23 +90,25 @@ func (s *watchStream) follow(
 ) error {
 	ready = sync.OnceFunc(ready)
 	defer ready()
-	desc := &grpc.StreamDesc{StreamName: "Watch", ServerStreams: true, ClientStreams: true}
-	calls, err := link.NewStream(ctx, desc, "/etcdserverpb.Watch/Watch")
+	calls, err := openWatch(ctx, link)
 	if err != nil {
 		return err
 	}
-	for range s.watchers {
+	for number := range s.watchers {
 		ask := &pb.WatchCreateRequest{Key: []byte(prefix), RangeEnd: end(prefix)}
+		if s.single {
+			ask = &pb.WatchCreateRequest{Key: keyName(prefix, number)}
+		}
 		if err := calls.SendMsg(&pb.WatchRequest{
 			RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: ask},
 		}); err != nil {
 			return err
 		}
 	}
-	for created := 0; s.events < s.watchers*s.puts; {
+	for created := 0; s.events < s.wanted(); {
 		var answer raw
 		if err := calls.RecvMsg(&answer); err != nil {
-			return fmt.Errorf("after %d of %d events: %w", s.events, s.watchers*s.puts, err)
+			return fmt.Errorf("after %d of %d events: %w", s.events, s.wanted(), err)
 		}
 		news, err := s.scan(answer.bytes)
 		if err != nil {
@@ -115,8 +126,14 @@ func (s *watchStream) follow(
 	return calls.CloseSend()
 }
 
+func openWatch(ctx context.Context, link *grpc.ClientConn) (grpc.ClientStream, error) {
+	desc := &grpc.StreamDesc{StreamName: "Watch", ServerStreams: true, ClientStreams: true}
+	return link.NewStream(ctx, desc, "/etcdserverpb.Watch/Watch")
+}
+
 type watchNews struct {
 	created, canceled bool
+	progress          bool // the answer to a request for it, of the whole stream
 	reason            string
 }
 
@@ -126,6 +143,8 @@ func (s *watchStream) scan(message []byte) (watchNews, error) {
 	s.bytes += int64(len(message))
 	err := fields(message, func(number fieldNumber, bytes []byte, value uint64) {
 		switch number {
+		case 2:
+			news.progress = value == math.MaxUint64 // the id is -1
 		case 3:
 			news.created = value != 0
 		case 4:

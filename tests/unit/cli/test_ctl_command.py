@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,7 +17,7 @@ import pytest
 from kubebraid.__main__ import main
 from kubebraid.cli.bench.servers import free_port
 from kubebraid.cli.ctl import ask, tables
-from kubebraid.cli.ctl.ask import BadEndpoint, Unreachable, first_answer
+from kubebraid.cli.ctl.ask import BadEndpoint, Routers, Unreachable
 from kubebraid.proto.adminwire import CLUSTER_STATUS, ClusterStatus, encode_status
 
 from .ctl_status import HEALTHY, coordinators, shards
@@ -89,14 +92,14 @@ def test_bad_endpoint_is_usage(endpoint: str, capsys: Capture) -> None:
 
 def test_first_endpoint_that_answers_counts() -> None:
     with router(None) as foreign, router(HEALTHY) as good, router(shards(s0="down")) as later:
-        assert first_answer([nobody(), foreign, good, later]) == HEALTHY
+        assert Routers([nobody(), foreign, good, later]).status() == HEALTHY
 
 
 def test_each_failure_is_told_when_nobody_answers() -> None:
     refused = nobody()
     with router(None) as foreign, router(b"\xff") as torn:
         with pytest.raises(Unreachable) as caught:
-            first_answer([refused, foreign, torn])
+            Routers([refused, foreign, torn]).status()
         told = str(caught.value)
     assert f"{refused}: connection refused" in told
     assert f"{foreign}: it is no router of KubeBraid" in told
@@ -107,9 +110,9 @@ def test_router_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ask, "ASK_S_MAX", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent, router(HEALTHY) as good:
         hanging = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        assert first_answer([hanging, good]) == HEALTHY
+        assert Routers([hanging, good]).status() == HEALTHY
         with pytest.raises(Unreachable, match=r"no answer in 0\.2 s"):
-            first_answer([hanging])
+            Routers([hanging]).status()
 
 
 # -- the command -----------------------------------------------------------------------------------
@@ -208,6 +211,18 @@ def test_unknown_noun_or_verb_is_exit_code_2(argv: list[str], capsys: Capture) -
 def test_ctl_alone_names_the_nouns(capsys: Capture) -> None:
     assert main(["ctl"]) == 2
     assert "status, shard, tablet, coordinator" in capsys.readouterr().err
+
+
+def test_reader_that_has_gone_is_no_traceback() -> None:
+    """`kubebraid ctl tablet list | head -1`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with router(HEALTHY) as endpoint, os.fdopen(writing, "wb") as broken:
+        argv = [sys.executable, "-m", "kubebraid", "ctl", "tablet", "list"]
+        done = subprocess.run(
+            [*argv, f"--endpoint={endpoint}"], stdout=broken, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 # -- refill ----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from kubebraid.__main__ import main
 from kubebraid.cli.data_check import EXIT_DAMAGED, EXIT_WHOLE, data
 from kubebraid.proto.etcd import rpc_pb2
 from kubebraid.shard import keycodec
-from kubebraid.shard.mark import mark
+from kubebraid.shard.mark import SHARD_CELL, mark
 from kubebraid.shard.storage.datadir import DataDir
 from kubebraid.shard.storage.engine import Batch
 from tests.faults.damage import DiskWorld
@@ -228,14 +228,46 @@ def test_wrong_usage_has_a_code_of_its_own(capsys: pytest.CaptureFixture[str]) -
         assert ended.value.code == 2
 
 
-def test_store_of_a_clusters_shard_is_not_judged(
+def shards_store(path: Path) -> Path:
+    """What a server of one process wrote, as a shard would hold it."""
+    served(path, killed=True)
+    shard = Batch().delete(keycodec.cell("coordinator"))
+    change(path, shard.put(keycodec.cell(SHARD_CELL), b"shard-1"))
+    return path
+
+
+def test_store_of_a_clusters_shard_is_judged_without_its_map(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its map is with the coordinators: without it every row would look lost."""
+    """Once every one was called damaged: the coordinator's cell is missing."""
+    path = shards_store(tmp_path / "data")
+    run = Run(capsys, path)
+    assert (run.code, run.err) == (EXIT_WHOLE, ""), run.out
+    assert run.out.startswith("the store of shard-1, a shard of a cluster\n")
+    assert "compacted below" not in run.out
+    assert "is whole; nothing was changed" in run.out
+    told = json.loads(Run(capsys, path, "--output=json").out)
+    assert (told["shard"], told["revision"], told["keys"]) == ("shard-1", WRITES + 1, 5)
+
+
+def test_damage_of_a_shards_store_is_told_with_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = shards_store(tmp_path / "data")
+    change(path, Batch().delete(keycodec.newest(b"/a/1")))
+    run = Run(capsys, path)
+    assert run.code == EXIT_DAMAGED
+    assert "the log names b'/a/1'" in run.out
+    assert "put its last image back" in run.out
+    assert "--data-dir" not in run.out, "a shard cannot be restored from a snapshot by itself"
+
+
+def test_shards_store_on_which_nothing_was_written_is_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     directory = DataDir.open(tmp_path / "data")
     engine = directory.open_engine()
     mark(engine, "shard-1")
     engine.close()
     directory.close()
-    assert data(["check", str(tmp_path / "data")]) == 1
-    assert "store of a cluster's shard" in capsys.readouterr().err
+    assert Run(capsys, tmp_path / "data").code == EXIT_WHOLE

@@ -35,13 +35,14 @@ def test_every_flag_is_taken() -> None:
         "--tablets=single",
         "--no-restart",
         "--max-txn-ops=9",
+        "--auto-split-bytes=1GiB",
         "--log-level=debug",
         KUBEBRAID_FRONT="grpcio",
     )
     assert (config.coordinators, config.shards, config.routers) == (5, 4, 1)
     assert (config.engine, config.base_port, config.restart) == ("memory", 7_000, False)
     assert (config.data_dir, config.state_file) == (Path("/d"), Path("s.json").absolute())
-    assert config.router_flags == ("--front=grpcio", "--max-txn-ops=9")
+    assert config.router_flags == ("--front=grpcio", "--max-txn-ops=9", "--auto-split-bytes=1GiB")
     assert config.log_flags == ("--log-level=debug",)
 
 
@@ -55,6 +56,7 @@ def test_switch_may_be_off_in_a_variable() -> None:
     [
         ("--coordinators=0", "--coordinators=0 is none of 1, 3 or 5"),
         ("--coordinators=4", "--coordinators=4 is none of 1, 3 or 5"),
+        ("--auto-split-cooldown=1ms", "--auto-split-cooldown=1ms is too short"),
         ("--shards=0", "--shards=0 is no number from 1 to 64"),
         ("--shards=-1", "--shards=-1 is no number"),
         ("--routers=65", "--routers=65 is no number from 1 to 64"),

@@ -22,6 +22,7 @@ from kubebraid.cli.role_config import (
     parse_shard,
 )
 from kubebraid.cli.role_flags import COORDINATOR, DEV_CLUSTER, ROUTER, SHARD
+from kubebraid.router.autosplit import OFF, Bounds
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 THREE: Final = "--coordinators=a=127.0.0.1:1,b=127.0.0.1:2,c=[::1]:3"
@@ -96,6 +97,21 @@ def test_router_has_serves_defaults() -> None:
     assert config.advertised_urls == ("https://kb.example:2379",)
     assert (config.front, config.progress_interval_ms) == ("grpcio", 5_000)
     assert (config.request_bytes_max, config.txn_ops_max) == (1_000, 7)
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted"), [("4096", 4_096), ("500MB", 500_000_000), ("4GiB", 4 << 30), ("1KiB", 1024)]
+)
+def test_router_splits_by_itself_where_it_is_told_to(size: str, wanted: int) -> None:
+    assert router(*OF_ROUTER).auto_split == OFF
+    config = router(
+        *OF_ROUTER,
+        f"--auto-split-bytes={size}",
+        "--auto-split-writes=900",
+        "--auto-split-cooldown=1m30s",
+        KUBEBRAID_AUTO_SPLIT_TABLETS_MAX="60",
+    )
+    assert config.auto_split == Bounds(wanted, 900, 60, 90_000)
 
 
 # -- sources ---------------------------------------------------------------------------------------
@@ -201,6 +217,12 @@ def test_refusal_names_the_flag(flag: str, sentence: str) -> None:
         ("--watch-progress-notify-interval=5", "--watch-progress-notify-interval=5 is no duration"),
         ("--max-request-bytes=0", "--max-request-bytes=0 is no number from 1"),
         ("--max-txn-ops=many", "--max-txn-ops=many is no number from 1"),
+        ("--auto-split-bytes=-1", "--auto-split-bytes=-1 is no size; write bytes, 500MB or 4GiB"),
+        ("--auto-split-bytes=4gib", "--auto-split-bytes=4gib is no size"),
+        ("--auto-split-bytes=1.5GiB", "--auto-split-bytes=1.5GiB is no size"),
+        ("--auto-split-writes=-1", "--auto-split-writes=-1 is no number from 0"),
+        ("--auto-split-tablets-max=1001", "--auto-split-tablets-max=1001 is no number from 1 to"),
+        ("--auto-split-cooldown=999ms", "--auto-split-cooldown=999ms is too short: 1s or more"),
         ("--front=iron", "--front=iron is none of auto, native, grpcio"),
         ("--quota-backend-bytes=1", "unknown flag --quota-backend-bytes"),
         ("--data-dir=/d", "unknown flag --data-dir"),

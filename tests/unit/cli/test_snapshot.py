@@ -11,7 +11,7 @@ import pytest
 from kubebraid.__main__ import main
 from kubebraid.base import dump
 from kubebraid.cli.snapshot import BUMP_MAX, snapshot
-from kubebraid.proto.etcd import rpc_pb2
+from kubebraid.proto.etcd import kv_pb2, rpc_pb2
 from kubebraid.shard.storage.datadir import DataDir
 from kubebraid.shard.storage.engine import Engine
 from tests.contract.test_datadir import contents
@@ -66,7 +66,7 @@ def restore(path: Path, target: Path, *more: str) -> int:
     return snapshot(["restore", str(path), f"--data-dir={target}", *more])
 
 
-def kvs(world: World, revision: int = 0) -> list[rpc_pb2.RangeResponse]:
+def kvs(world: World, revision: int = 0) -> list[kv_pb2.KeyValue]:
     request = rpc_pb2.RangeRequest(key=b"\x00", range_end=b"\x00", revision=revision)
     return list(world.call("KV.Range", request).kvs)
 

@@ -8,12 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubebraid.base.ports import Alarm
+from kubebraid.base.ports import Adoption, Alarm
+from kubebraid.base.reshard import Action, Control, Phase, Planned
 from kubebraid.base.tabletmap import TabletMap, layout
 from kubebraid.coordinator import commands
 from kubebraid.coordinator.commands import decode, encode
+from kubebraid.coordinator.migrations import Step
 from kubebraid.coordinator.transition import (
     Acquire,
+    Adopted,
     Command,
     Found,
     RaiseFloor,
@@ -23,6 +26,8 @@ from kubebraid.coordinator.transition import (
     StartShard,
     TakeReign,
 )
+from tests.unit.coordinator.reshard_kit import move
+from tests.unit.proto.test_coordinator_reshard import CONTROLS, PLANS
 
 WHOLE = st.integers(-(2**63), 2**64)
 TEXT = st.text(st.characters(exclude_categories=()), max_size=20)  # lone surrogates too
@@ -43,6 +48,7 @@ def maps(draw: st.DrawFn) -> TabletMap:
     return TabletMap(draw(st.integers(1, 2**62)), tablets.tablets)
 
 
+ADOPTIONS = st.builds(Adoption, WHOLE, WHOLE)
 COMMANDS: st.SearchStrategy[Command] = st.one_of(
     st.builds(TakeReign),
     st.builds(Found, TEXT, maps()),
@@ -58,9 +64,17 @@ COMMANDS: st.SearchStrategy[Command] = st.one_of(
         TEXT,
         st.lists(st.tuples(WHOLE, WHOLE), max_size=4).map(tuple),
         WHOLE,
+        ADOPTIONS,
     ),
+    st.builds(Adopted, TEXT, ADOPTIONS),
     st.builds(RaiseFloor, WHOLE),
     st.builds(SetAlarm, st.builds(Alarm, WHOLE, WHOLE), st.booleans()),
+    PLANS,
+    CONTROLS,
+    st.builds(
+        *(Step, TEXT, WHOLE, WHOLE, st.sampled_from(Phase), st.sampled_from(Phase)),
+        *(st.lists(st.tuples(WHOLE, WHOLE), max_size=4).map(tuple), TEXT),
+    ),
 )
 
 # Written down once: a log that was written by this version must be read by every later one.
@@ -75,13 +89,34 @@ STORED: dict[bytes, Command] = {
     ),
     b'{"v":1,"do":"release","node":"a#1","cepoch":3,"window":50}': Release("a#1", 3, 50),
     b'{"v":1,"do":"start-shard","cepoch":3,"shard":"s","store":"d","incarnation":7,'
-    b'"address":"h:1","ends":[[1,20],[2,21]],"replaces":4}': StartShard(
-        3, "s", "d", 7, "h:1", ((1, 20), (2, 21)), 4
+    b'"address":"h:1","ends":[[1,20],[2,21]],"replaces":4,"previous":[5,2]}': StartShard(
+        3, "s", "d", 7, "h:1", ((1, 20), (2, 21)), 4, Adoption(5, 2)
     ),
+    b'{"v":1,"do":"adopted","shard":"s","adoption":[7,3]}': Adopted("s", Adoption(7, 3)),
     b'{"v":1,"do":"set-alarm","member":5,"kind":1,"raised":true}': SetAlarm(Alarm(5, 1), True),
     b'{"v":1,"do":"found","cluster":"c","map_version":1,'
     b'"tablets":[[1,"default-0","",null,"s",1,0,1,0]]}': Found("c", layout([], "s")),
+    b'{"v":1,"do":"plan","migrations":[{"id":"m1","kind":1,"source":"s0","target":"s1",'
+    b'"sources":[2],"targets":[[2,"a","2f61","2f6130","s1",1,0,1,0]],"phase":1,"manual":false,'
+    b'"rate":0,"after":"","keep_source":false,"version":0,"ends":[],"why":"","tries":0,'
+    b'"pause_ms":0,"freeze":0,"back":false}],"map_version":1}': Planned((move(),), 1),
+    b'{"v":1,"do":"step","id":"m1","cepoch":3,"freeze":1,"before":4,"after":5,'
+    b'"ends":[[2,90]],"why":""}': Step("m1", 3, 1, Phase.FROZEN, Phase.COMMITTED, ((2, 90),)),
+    b'{"v":1,"do":"control","id":"m1","action":1,"rate":0,"pause_ms":100,"lag_ms":50,'
+    b'"keep_source":false}': Control("m1", Action.SWITCH, 0, 100, 50),
 }
+
+
+# As a program before adoptions wrote it.
+START_OF_BEFORE = (
+    b'{"v":1,"do":"start-shard","cepoch":3,"shard":"s","store":"d","incarnation":7,'
+    b'"address":"h:1","ends":[[1,20],[2,21]],"replaces":4}'
+)
+
+
+def test_start_of_before_adoptions_says_none() -> None:
+    made = decode(START_OF_BEFORE)
+    assert made == StartShard(3, "s", "d", 7, "h:1", ((1, 20), (2, 21)), 4)
 
 
 @given(COMMANDS)
@@ -123,6 +158,15 @@ def test_command_of_an_unknown_version_is_none(version: object) -> None:
         b'{"v":1,"do":"found","cluster":"c","map_version":1,"tablets":[[1]]}',
         b'{"v":1,"do":"start-shard","cepoch":1,"shard":"s","store":"d","incarnation":1,'
         b'"address":"a","ends":[[1]]}',
+        b'{"v":1,"do":"adopted","shard":"s","adoption":[7]}',
+        b'{"v":1,"do":"adopted","shard":"s","adoption":[7,"3"]}',
+        b'{"v":1,"do":"adopted","shard":"s","adoption":7}',
+        b'{"v":1,"do":"plan","migrations":[{}],"map_version":1}',
+        b'{"v":1,"do":"plan","migrations":7,"map_version":1}',
+        b'{"v":1,"do":"step","id":"m1","cepoch":3,"freeze":1,"before":4,"after":99,'
+        b'"ends":[],"why":""}',
+        b'{"v":1,"do":"control","id":"m1","action":99,"rate":0,"pause_ms":0,"lag_ms":0,'
+        b'"keep_source":false}',
         b'{"v":1,"do":"raise-floor","revision":NaN}',
         b'{"v":1,"do":"raise-floor","revision":"90"}',
         b'{"v":1,"do":"raise-floor","revision":null}',

@@ -110,7 +110,7 @@ def test_floor_that_does_not_rise_is_refused_as_compacted(revision: int) -> None
 def test_alarm_is_stored_and_tells_whether_it_stood_before() -> None:
     cell = Cell()
     made = started(cell)
-    told: list[bool] = []
+    told: list[bool | RequestRefused] = []
     for raised in (True, True, False, False):
         made.set_alarm(Alarm(7, ALARM_NOSPACE), raised, told.append)
         assert started(cell).alarms() == made.alarms()
@@ -121,7 +121,7 @@ def test_alarm_that_cannot_be_stored_is_neither_answered_nor_raised() -> None:
     cell = Cell()
     made = started(cell)
     cell.broken = True
-    told: list[bool] = []
+    told: list[bool | RequestRefused] = []
     with pytest.raises(OSError, match="device"):
         made.set_alarm(Alarm(7, ALARM_NOSPACE), True, told.append)
     assert (told, made.alarms()) == ([], frozenset())

@@ -20,6 +20,7 @@ from kubebraid.base.ports import (
     ShardStart,
 )
 from kubebraid.base.tabletmap import layout
+from kubebraid.coordinator import starts
 from kubebraid.coordinator.machine import CHANGED, UNCHANGED
 from kubebraid.coordinator.member import Member
 from kubebraid.coordinator.raft.log import QueueFull
@@ -52,6 +53,8 @@ class FakeLog:
         self.fate = "applied"
         self.cut = False  # nothing goes in, nothing comes
         self.submitted: list[bytes] = []
+        self.barriers: list[Callable[[bool], None]] = []
+        self.passes = True  # whether a barrier does, or its outcome stays unknown
         self._applied = 0
         self._queue: deque[tuple[bytes, Callable[[bytes | None], None], str]] = deque()
         self._held: list[tuple[bytes, Callable[[bytes | None], None], str]] = []
@@ -87,6 +90,9 @@ class FakeLog:
         self._catch_up()
         for done, said in answers:
             done(said)
+        barriers, self.barriers = self.barriers, []
+        for passed in barriers:
+            passed(self.passes)
         return False
 
     def _catch_up(self) -> bytes:
@@ -97,7 +103,8 @@ class FakeLog:
         return answer
 
     def barrier(self, done: Callable[[bool], None]) -> None:
-        raise AssertionError("no member asks")
+        """A command that is none, and is no entry in the fake."""
+        self.barriers.append(done)
 
     def leader_name(self) -> str | None:
         return None
@@ -182,6 +189,13 @@ def taken_over() -> tuple[Cluster, Member, Member]:
 START = ShardStart("s0", "disk", 7, "h:7")
 
 
+def ask(member: Member, start: ShardStart) -> list[RequestRefused]:
+    """What it is refused with, perhaps later."""
+    refused: list[RequestRefused] = []
+    member.start_shard(start, refused.append)
+    return refused
+
+
 # -- the lease -------------------------------------------------------------------------------------
 
 
@@ -236,7 +250,7 @@ def test_member_without_a_founding_waits_for_one() -> None:
     cluster = Cluster("a", founding=None)
     cluster.run(5_000)
     assert cluster.entries == []
-    assert cluster.members["a"].start_shard(START) is None
+    assert ask(cluster.members["a"], START) == []
     assert not cluster.members["a"].serves
 
 
@@ -385,7 +399,7 @@ def test_m03_newer_owner_epoch_waits_until_its_map_is_applied() -> None:
     early = cluster.alloc(a, ends=((1, 2, 0),))
     cluster.run()
     assert early == []
-    a.start_shard(START)
+    ask(a, START)
     cluster.run()
     assert [(reply.first, reply.refused) for reply in early] == [(2, ())]
 
@@ -430,9 +444,9 @@ def test_m09_member_without_the_lease_ends_at_once() -> None:
 def test_m06_started_shard_is_named_by_a_map_with_new_oepochs() -> None:
     cluster, a = serving()
     asked_now(cluster, a)
-    assert a.start_shard(START) is None
+    assert ask(a, START) == []
     cluster.run()
-    assert a.state.shards == (ShardPlace("s0", "disk", 7, "h:7", 2),)
+    assert a.state.shards == (ShardPlace("s0", "disk", 7, "h:7", 2, tried=(7,)),)
     assert [(t.oepoch, t.begin) for t in a.state.tablets.tablets] == [(2, 2), (2, 1), (2, 1)]
     refused, granted = cluster.alloc(a), cluster.alloc(a, ends=((1, 2, 0),))
     cluster.turn()
@@ -443,18 +457,18 @@ def test_m06_started_shard_is_named_by_a_map_with_new_oepochs() -> None:
 def test_start_that_is_repeated_does_nothing_more() -> None:
     cluster, a = serving()
     for _ in range(3):
-        a.start_shard(START)
+        ask(a, START)
         cluster.run()
     assert a.state.tablets.version == 2
 
 
 def test_m06_next_process_of_the_shard_replaces_the_one_before() -> None:
     cluster, a = serving()
-    a.start_shard(START)
+    ask(a, START)
     cluster.run()
-    a.start_shard(START._replace(incarnation=8, address="h:8"))
+    ask(a, START._replace(incarnation=8, address="h:8"))
     cluster.run()
-    assert a.state.shards == (ShardPlace("s0", "disk", 8, "h:8", 3),)
+    assert a.state.shards == (ShardPlace("s0", "disk", 8, "h:8", 3, tried=(7, 8)),)
     assert [t.oepoch for t in a.state.tablets.tablets] == [3, 3, 3]
 
 
@@ -462,9 +476,9 @@ def test_second_disk_that_asks_while_the_first_is_being_named_leaves_nothing_fro
     """Its start can never succeed, and the first one's tablets must not wait for it."""
     cluster, a = serving()
     cluster.logs["a"].fate = "held"
-    a.start_shard(START)
+    ask(a, START)
     cluster.turn()
-    assert a.start_shard(START._replace(store="other", incarnation=8)) is None
+    assert ask(a, START._replace(store="other", incarnation=8)) == []
     cluster.logs["a"].fate = "applied"
     cluster.logs["a"].arrive()
     cluster.run()
@@ -473,32 +487,40 @@ def test_second_disk_that_asks_while_the_first_is_being_named_leaves_nothing_fro
     assert len(granted) == 1
 
 
-@pytest.mark.parametrize(
-    ("start", "said"),
-    [
-        (START._replace(shard="s9"), "no tablet belongs"),
-        (START._replace(store="other", incarnation=8), "data directory"),
-    ],
-)
-def test_start_that_can_never_succeed_is_refused_with_what_to_do(
-    start: ShardStart, said: str
-) -> None:
+def test_start_that_can_never_succeed_is_refused_with_what_to_do() -> None:
     cluster, a = serving()
-    a.start_shard(START)
+    ask(a, START)
     cluster.run()
-    refused = a.start_shard(start)
-    assert refused is not None
+    (refused,) = ask(a, START._replace(store="other", incarnation=8))
     assert refused.code is Code.UNIMPLEMENTED
-    assert said in refused.message
+    assert "data directory" in refused.message
     cluster.run()
     assert a.state.shards[0].incarnation == 7
+
+
+def test_shard_that_owns_nothing_is_let_in_to_be_given_tablets() -> None:
+    cluster, a = serving()
+    before = a.state.tablets
+    assert ask(a, START._replace(shard="s9")) == []
+    cluster.run()
+    assert a.state.shard("s9") is not None
+    assert a.state.tablets.tablets == before.tablets
+
+
+def test_shards_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starts, "SHARDS_MAX", 1)
+    cluster, a = serving()
+    ask(a, START)
+    cluster.run()
+    (refused,) = ask(a, START._replace(shard="s9", store="other"))
+    assert "1 are the most" in refused.message
 
 
 def test_m02_nothing_is_handed_out_between_h_and_the_map() -> None:
     cluster, a = serving()
     asked_now(cluster, a)
     cluster.logs["a"].fate = "held"
-    a.start_shard(START)
+    ask(a, START)
     cluster.run()
     old, new = cluster.alloc(a), cluster.alloc(a, ends=((1, 2, 0),))
     cluster.run()
@@ -515,7 +537,7 @@ def test_m02_h_of_a_reign_that_is_over_changes_nothing_and_is_asked_anew() -> No
     """a froze, and was deposed before its command was applied: b hands out more meanwhile."""
     cluster, a = serving("b")
     cluster.logs["a"].fate = "held"
-    a.start_shard(START)
+    ask(a, START)
     cluster.run(50, "a")
     cluster.run(CANDIDATE_WAIT_MS + 100, "b")
     b = cluster.members["b"]
@@ -526,7 +548,7 @@ def test_m02_h_of_a_reign_that_is_over_changes_nothing_and_is_asked_anew() -> No
     cluster.logs["a"].arrive()
     cluster.run(100)
     assert b.state.shards == ()
-    b.start_shard(START)
+    ask(b, START)
     cluster.run(100)
     assert b.state.tablets.tablets[0].begin == last
 
@@ -537,9 +559,9 @@ def test_m02_h_that_was_fixed_before_another_process_took_over_is_fixed_anew() -
     cluster, a = serving()
     log = cluster.logs["a"]
     log.fates.extend(["late", "held"])
-    a.start_shard(START)
+    ask(a, START)
     a.turn()
-    a.start_shard(START._replace(incarnation=8, address="h:8"))
+    ask(a, START._replace(incarnation=8, address="h:8"))
     cluster.turn()
     second = log._held.pop()
     log.arrive()
@@ -559,14 +581,14 @@ def test_m06_start_that_was_left_with_a_deposed_member_is_forgotten() -> None:
     serves."""
     cluster, a = serving("b")
     cluster.logs["a"].fate = "held"
-    a.start_shard(START)
+    ask(a, START)
     cluster.run(CANDIDATE_WAIT_MS + 100, "b")
     b = cluster.members["b"]
     cluster.logs["a"].fate = "applied"
     cluster.run(50)
-    b.start_shard(START)
+    ask(b, START)
     cluster.run(50)
-    b.start_shard(START._replace(incarnation=8, address="h:8"))
+    ask(b, START._replace(incarnation=8, address="h:8"))
     cluster.run(50)
     assert b.state.shards[0].incarnation == 8
     cluster.logs["a"].arrive()
@@ -580,7 +602,7 @@ def test_m06_start_that_was_left_with_a_deposed_member_is_forgotten() -> None:
 def test_start_comes_about_over_every_outcome_of_its_submission(fate: str) -> None:
     cluster, a = serving()
     cluster.logs["a"].fates.append(fate)
-    a.start_shard(START)
+    ask(a, START)
     cluster.run()
     assert a.state.shards[0].incarnation == 7
     cluster.logs["a"].arrive()
@@ -649,13 +671,23 @@ def test_compaction_of_unknown_outcome_is_told_so(fate: str) -> None:
 
 def test_alarm_tells_whether_it_was_raised_before() -> None:
     cluster, a = serving()
-    told: list[bool] = []
+    told: list[bool | RequestRefused] = []
     full = Alarm(5, ALARM_NOSPACE)
     for raised in (False, True, True, False, False):
         a.set_alarm(full, raised, told.append)
         cluster.turn()
     assert told == [False, False, True, True, False]
     assert a.view().alarms == frozenset()
+
+
+@pytest.mark.parametrize("fate", ["unknown", "full"])
+def test_alarm_of_unknown_outcome_is_told_so(fate: str) -> None:
+    cluster, a = serving()
+    cluster.logs["a"].fates.append(fate)
+    told: list[bool | RequestRefused] = []
+    a.set_alarm(Alarm(5, ALARM_NOSPACE), True, told.append)
+    cluster.turn()
+    assert told == [errors.TIMED_OUT]
 
 
 # -- the machine -----------------------------------------------------------------------------------
@@ -678,7 +710,7 @@ def test_answer_says_whether_the_command_changed_anything() -> None:
 
 def test_snapshot_makes_another_member_the_same() -> None:
     cluster, a = serving()
-    a.start_shard(START)
+    ask(a, START)
     cluster.run()
     other = Member("b#1", cluster.clock, None)
     other.restore(a.snapshot())

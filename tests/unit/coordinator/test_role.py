@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from kubebraid.base.links import Closable, LinkUser, Peer
 from kubebraid.base.ports import ClusterView
 from kubebraid.base.tabletmap import layout
+from kubebraid.coordinator.raft.core import Core
 from kubebraid.coordinator.raft.node import World
 from kubebraid.coordinator.role import CoordinatorOptions, CoordinatorRole
 from kubebraid.proto import coordinator_wire as wire
@@ -118,3 +121,23 @@ def test_planned_end_hands_the_lease_back() -> None:
     assert ended == [True]
     assert stand.role.member.state.lease.holder == ""
     assert not stand.role.member.serves
+
+
+def test_what_another_coordinator_says_is_acted_on_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not at the next heartbeat: a commit would wait for one at each of its hops."""
+    ticks: list[int] = []
+    stand = Stand("a", "b", "c")
+    stand.run(100)
+    assert stand.mesh.user is not None
+    link = End(Peer("coordinator", "b", 1))
+    stand.mesh.user.opened(link)
+    stand.role.turn()
+    stand.role.turn()
+    monkeypatch.setattr(Core, "tick", lambda _: ticks.append(1))
+    stand.role.turn()
+    assert not ticks, "nothing calls for it"
+    stand.mesh.user.received(link, 1, b"whatever it says")
+    stand.role.turn()
+    assert ticks

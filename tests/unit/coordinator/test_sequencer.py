@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from kubebraid.base.ports import AllocReply, AllocRequest, Sample
 from kubebraid.base.revision import PENDING_BASE
-from kubebraid.base.tabletmap import layout, with_new_epochs
+from kubebraid.base.tabletmap import TabletMap, layout, with_new_epochs
 from kubebraid.coordinator.sequencer import Sequencer
 
 TABLETS = layout([b"/a/"])  # ids 1, 2 and 3, each under owner epoch 1
@@ -155,6 +157,16 @@ def test_frozen_tablet_waits_and_its_end_is_fixed() -> None:
     assert ask(made, request(1, (1, 2, 0), number=2)).first == 11
 
 
+def test_tablets_that_thaw_go_on_under_the_same_owner() -> None:
+    made = sequencer()
+    tablets = layout([b"/a/"])
+    made.freeze("shard-0", tablets)
+    made.thaw("another", tablets)
+    assert made.allocate(request(1, (1, 1, 0))) is None
+    made.thaw("shard-0", tablets)
+    assert ask(made, request(1, (1, 1, 0))).first == 11
+
+
 def test_sample_says_the_floor_of_its_instant() -> None:
     made = sequencer()
     before = made.sample()
@@ -254,3 +266,77 @@ def test_m01_alloc_for_several_owners_needs_each_of_them_to_hold_still() -> None
     assert ask(made, granted).first == 11, "the same request has the same answer (inv14)"
     late = granted._replace(request_number=granted.request_number + 1)
     assert ask(made, late).refused == (1,)
+
+
+# -- maps in which tablets come and go -------------------------------------------------------------
+
+
+def split_map(begin: int) -> TabletMap:
+    """Tablet 2 became 4 and 5, behind `begin`."""
+    made = []
+    for tablet in TABLETS.tablets:
+        if tablet.id != 2:
+            made.append(tablet)
+            continue
+        for number, bucket in ((4, 0), (5, 1)):
+            new = replace(tablet, id=number, name=f"a.{bucket}", oepoch=2, begin=begin)
+            made.append(replace(new, bucket=bucket, buckets=2))
+    return TabletMap(2, tuple(made))
+
+
+def test_inv13_new_tablets_begin_where_their_parent_ended_and_it_leaves_the_samples() -> None:
+    made = sequencer()
+    assert made.last()[2] == 10
+    made.adopt_map(split_map(10))
+    assert made.sample() == Sample(CEPOCH, 2, 10, {1: 1, 3: 1, 4: 10, 5: 10})
+    reply = ask(made, request(1, (4, 2, 0)))
+    assert (reply.first, reply.sample.last[4], reply.sample.last[5]) == (11, 11, 10)
+
+
+def test_m03_retired_tablet_is_refused_and_one_that_may_come_is_held() -> None:
+    made = sequencer()
+    assert made.allocate(request(1, (4, 2, 0))) is None, "no map that is known here has had it"
+    made.expect(6, frozenset({4, 5}))
+    assert made.allocate(request(1, (4, 2, 0))) is None, "a migration may bring it"
+    made.expect(6, frozenset())
+    refused = made.allocate(request(1, (4, 2, 0)))
+    assert refused is not None
+    assert refused.refused == (4,)
+    made.adopt_map(split_map(10))
+    gone = made.allocate(request(1, (2, 1, 0), number=2))
+    assert gone is not None
+    assert (gone.refused, gone.first) == ((2,), 0)
+    assert made.revision == 10
+
+
+def test_inv14_request_answered_before_its_tablet_was_retired_keeps_its_answer() -> None:
+    made = sequencer()
+    first = ask(made, request(1, (2, 1, 0)))
+    made.adopt_map(split_map(11))
+    assert ask(made, request(1, (2, 1, 0))) == first
+    assert made.revision == 11
+
+
+def test_m05_switch_freezes_exactly_what_it_names() -> None:
+    made = sequencer()
+    made.switch(frozenset({2}))
+    assert made.allocate(request(1, (2, 1, 0))) is None
+    assert ask(made, request(1, (1, 1, 0), number=2)).first == 11
+    assert made.last()[2] == 10
+    made.switch(frozenset())
+    assert ask(made, request(1, (2, 1, 0), number=3)).first == 12
+
+
+def test_switch_ends_no_freeze_of_a_shard_that_starts() -> None:
+    made = sequencer()
+    made.freeze("shard-0", TABLETS)
+    made.switch(frozenset({2}))
+    made.switch(frozenset())
+    assert made.allocate(request(1, (2, 1, 0))) is None
+
+
+def test_inv18_map_that_begins_above_what_was_allocated_is_a_fault() -> None:
+    moved = tuple(replace(t, oepoch=2, begin=99) for t in TABLETS.tablets)
+    made = sequencer()
+    with pytest.raises(AssertionError, match="inv18"):
+        made.adopt_map(TabletMap(2, moved))

@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from kubebraid.base import errors
-from kubebraid.base.ports import ALARM_NOSPACE, Alarm, AllocRequest, ClusterView, ShardStart
+from kubebraid.base.errors import RequestRefused
+from kubebraid.base.ports import (
+    ALARM_NOSPACE,
+    Adoption,
+    Alarm,
+    AllocRequest,
+    ClusterView,
+    ShardStart,
+)
+from kubebraid.base.reshard import (
+    Action,
+    Control,
+    Kind,
+    Migration,
+    Phase,
+    Planned,
+    Progress,
+    Report,
+)
+from kubebraid.base.tabletmap import layout
 from kubebraid.coordinator.service import CoordinatorService
+from kubebraid.coordinator.transition import Found
+from kubebraid.proto import coordinator_reshard as codec
 from kubebraid.proto import coordinator_wire as wire
 from kubebraid.proto.coordinator_wire import Change, Changed, CoordinatorKind, Known
 from tests.linkpair import NEAR, End
-from tests.unit.coordinator.test_member import Cluster, taken_over
+from tests.unit.coordinator.test_member import Cluster, serving, taken_over
 
 
 class Stand:
@@ -126,12 +149,31 @@ def test_nothing_is_allocated_for_a_link_that_closed_before_its_turn() -> None:
 def test_start_that_can_never_succeed_is_told_to_its_process() -> None:
     stand = served()
     end = stand.link()
-    start = wire.encode_start(ShardStart("s9", "disk", 7, "h:7"))
+    first = wire.encode_start(ShardStart("s9", "disk", 6, "h:6"))
+    stand.ask(end, CoordinatorKind.START_SHARD, first)
+    start = wire.encode_start(ShardStart("s9", "another disk", 7, "h:7"))
     stand.ask(end, CoordinatorKind.START_SHARD, start)
     told = [body for kind, body in end.sent if kind == CoordinatorKind.SHARD_REFUSED]
     incarnation, why = wire.decode_shard_refused(told[0])
     assert incarnation == 7
     assert "s9" in why
+
+
+def test_adoption_is_confirmed_to_all_and_an_older_copy_refused_to_its_process() -> None:
+    stand = served()
+    end = stand.link()
+    start = ShardStart("s0", "disk", 7, "h:7")
+    stand.ask(end, CoordinatorKind.START_SHARD, wire.encode_start(start))
+    told = wire.encode_adopted("s0", Adoption(7))
+    stand.ask(end, CoordinatorKind.SHARD_ADOPTED, told)
+    assert states(end)[-1].shards[0].confirmed == Adoption(7)
+    start = start._replace(incarnation=8)
+    stand.ask(end, CoordinatorKind.START_SHARD, wire.encode_start(start))
+    ((kind, body),) = end.sent
+    assert kind == CoordinatorKind.SHARD_REFUSED
+    incarnation, why = wire.decode_shard_refused(body)
+    assert incarnation == 8
+    assert "older copy" in why
 
 
 def changed(stand: Stand, end: End, change: Change) -> Changed:
@@ -173,3 +215,72 @@ def test_confused_peer_loses_its_link_and_nothing_else_happens(kind: int, body: 
     stand.ask(end, kind, body)
     assert end.ended
     assert stand.member.serves
+
+
+# -- migrations ------------------------------------------------------------------------------------
+
+
+def answers(end: End) -> list[RequestRefused | None]:
+    kind = CoordinatorKind.RESHARD_ANSWER
+    return [codec.decode_reshard_answer(body).refused for k, body in end.sent if k == kind]
+
+
+def listed(end: End) -> list[tuple[Progress, ...] | None]:
+    kind = CoordinatorKind.RESHARD_LIST
+    return [codec.decode_reshard_list(body).migrations for k, body in end.sent if k == kind]
+
+
+def resharding() -> tuple[Stand, End]:
+    """Shards s0 and s1 have started; a plan moves tablet 2 to s1."""
+    founding = Found("cluster-1", layout([b"/a/"], ["s0", "s1"]))
+    stand = Stand(Cluster("a", founding=founding))
+    stand.run()
+    end = stand.link()
+    for name in ("s0", "s1"):
+        start = wire.encode_start(ShardStart(name, f"disk-{name}", 7, "h:7"))
+        stand.ask(end, CoordinatorKind.START_SHARD, start)
+    tablets = stand.member.state.tablets
+    tablet = tablets.tablets[0]
+    to = "s1" if tablet.shard == "s0" else "s0"
+    moved = replace(tablet, shard=to)
+    move = Migration("m1", Kind.MOVE, tablet.shard, to, (tablet.id,), (moved,))
+    plan = codec.encode_reshard(5, Planned((move,), tablets.version))
+    stand.ask(end, CoordinatorKind.RESHARD, plan)
+    return stand, end
+
+
+def test_plan_is_answered_listed_and_told_to_all() -> None:
+    stand, end = resharding()
+    assert answers(end) == [None]
+    assert [m.id for m in states(end)[-1].migrations] == ["m1"]
+    target = stand.member.state.migrations[0].target
+    told = codec.encode_report(Report("m1", target, 7, rows=3))
+    stand.ask(end, CoordinatorKind.REPORT, told)
+    stand.ask(end, CoordinatorKind.RESHARD_ASK, codec.encode_reshard_ask(6))
+    (found,) = listed(end)
+    assert found is not None
+    assert [(p.migration.phase, p.reports[0].rows) for p in found] == [(Phase.PREPARING, 3)]
+
+
+def test_word_that_is_refused_says_why() -> None:
+    stand, end = resharding()
+    end.sent.clear()
+    word = codec.encode_reshard(6, Control("m1", Action.COMPLETE))
+    stand.ask(end, CoordinatorKind.RESHARD, word)
+    (refused,) = answers(end)
+    assert refused is not None
+    assert refused.definite
+    assert "PREPARING" in refused.message
+
+
+def test_member_that_does_not_serve_takes_no_plan_and_lists_nothing() -> None:
+    cluster, _ = serving("b")
+    service = CoordinatorService(cluster.members["b"])
+    end = End(NEAR)
+    word = codec.encode_reshard(6, Control("m1", Action.CANCEL))
+    service.received(end, CoordinatorKind.RESHARD, word)
+    service.received(end, CoordinatorKind.RESHARD_ASK, codec.encode_reshard_ask(7))
+    (refused,) = answers(end)
+    assert refused is not None
+    assert refused.message == errors.NO_LEADER.message
+    assert listed(end) == [None]

@@ -9,16 +9,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubebraid.base.ports import ALARM_CORRUPT, ALARM_NOSPACE, Alarm, ShardPlace
+from kubebraid.base.ports import (
+    ALARM_CORRUPT,
+    ALARM_NOSPACE,
+    NEVER_ADOPTED,
+    Adoption,
+    Alarm,
+    ShardPlace,
+)
+from kubebraid.base.reshard import UNDECIDED, Phase
 from kubebraid.base.tabletmap import layout
 from kubebraid.coordinator.state import (
     NEVER_COMPACTED,
     Lease,
     State,
     StateUnreadable,
+    admits,
     decode,
     encode,
 )
+from tests.unit.coordinator.reshard_kit import at, founded, move, split
 
 
 def state() -> State:
@@ -59,9 +69,17 @@ VERSION_2 = (
 )
 
 
-def test_stored_form_of_version_2_is_what_it_was() -> None:
+# With what is known of the shards' stores: s0's is confirmed as 5 with 3 marks, and 7 is tried.
+VERSION_3 = (
+    VERSION_2.replace(b'"format":2', b'"format":3')
+    .replace(b'["s0","disk",7,"h:1",2]', b'["s0","disk",7,"h:1",2,[5,3],[7]]')
+    .replace(b'"map_version"', b'"migrations":[],"given":0,"map_version"')
+)
+
+
+def test_stored_form_of_version_2_stays_readable() -> None:
+    """Of its shards' stores nothing is known: such a store without a row is let in."""
     made = decode(sealed(VERSION_2))
-    assert encode(made) == sealed(VERSION_2)
     assert (made.cluster, made.lease) == ("c", Lease("a#7", 10_001, 3))
     assert made.shard("s0") == ShardPlace("s0", "disk", 7, "h:1", 2)
     assert made.shard("s1") is None
@@ -69,6 +87,37 @@ def test_stored_form_of_version_2_is_what_it_was() -> None:
         ("s0", 4, 0, 60),
         ("s1", 1, 1, 0),
     ]
+
+
+def test_stored_form_of_version_3_is_what_it_was() -> None:
+    made = decode(sealed(VERSION_3))
+    assert encode(made) == sealed(VERSION_3)
+    assert made.shard("s0") == ShardPlace("s0", "disk", 7, "h:1", 2, Adoption(5, 3), (7,))
+
+
+PLACE = ShardPlace("s0", "disk", 9, "h:1", 2, Adoption(5, 3), (7, 9))
+
+
+@pytest.mark.parametrize(
+    ("known", "previous", "admitted"),
+    [
+        (None, NEVER_ADOPTED, True),
+        (None, Adoption(5), False),
+        (PLACE, Adoption(5, 3), True),
+        (PLACE, Adoption(5, 4), True),  # a mark that was not confirmed any more
+        (PLACE, Adoption(5, 2), False),
+        (PLACE, Adoption(7), True),
+        (PLACE, Adoption(9), True),
+        (PLACE, Adoption(8), False),
+        (PLACE, NEVER_ADOPTED, False),
+        (ShardPlace("s0", "disk", 7, "h:1", 2), NEVER_ADOPTED, True),  # from before
+        (ShardPlace("s0", "disk", 7, "h:1", 2), Adoption(7), False),
+    ],
+)
+def test_store_is_admitted_if_nothing_was_acknowledged_behind_what_it_says(
+    known: ShardPlace | None, previous: Adoption, admitted: bool
+) -> None:
+    assert admits(known, previous) is admitted
 
 
 JSON = st.recursive(
@@ -83,7 +132,7 @@ def test_state_with_a_field_of_another_shape_is_refused_and_nothing_else(
     data: st.DataObject,
 ) -> None:
     """Its checksum is right: only a program of another mind can have written it."""
-    fields = json.loads(VERSION_2)
+    fields = json.loads(VERSION_3)
     name = data.draw(st.sampled_from(sorted(fields)))
     body = json.dumps({**fields, name: data.draw(JSON)}).encode()
     try:
@@ -94,8 +143,8 @@ def test_state_with_a_field_of_another_shape_is_refused_and_nothing_else(
 
 def test_any_flipped_bit_is_damage() -> None:
     raw = encode(state())
-    for at in range(len(raw)):
-        damaged = raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]
+    for byte in range(len(raw)):
+        damaged = raw[:byte] + bytes([raw[byte] ^ 1]) + raw[byte + 1 :]
         with pytest.raises(StateUnreadable):
             decode(damaged)
 
@@ -108,8 +157,8 @@ def test_state_that_is_cut_short_is_damage(raw: bytes) -> None:
 
 def test_unknown_version_is_refused_by_its_number() -> None:
     fields = json.loads(encode(state())[8:])
-    with pytest.raises(StateUnreadable, match="unknown format 3"):
-        decode(sealed(json.dumps({**fields, "format": 3}).encode()))
+    with pytest.raises(StateUnreadable, match="unknown format 4"):
+        decode(sealed(json.dumps({**fields, "format": 4}).encode()))
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"cepoch":1}', b"[]", b"\x02binary", b"null"])
@@ -128,3 +177,34 @@ def test_refusal_tells_the_operator_what_to_do() -> None:
 def test_state_below_its_bounds_is_a_bug(cepoch: int, floor: int) -> None:
     with pytest.raises(AssertionError):
         State(cepoch, floor, layout([]))
+
+
+# -- migrations ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_migrations_survive(phase: Phase) -> None:
+    """A member that restarts in the middle knows what is frozen, and what was committed at which
+    end."""
+    made = at(phase, split(), ends=((2, 90),), why="too slow", tries=2, back=True)
+    read = decode(encode(made))
+    assert read == made
+    assert (read.next_tablet, read.coming) == (made.next_tablet, made.coming)
+
+
+def test_state_of_before_migrations_has_none_and_gives_ids_behind_its_map() -> None:
+    body = json.loads(encode(founded())[8:])
+    del body["migrations"], body["given"]
+    made = decode(sealed(json.dumps(body).encode()))
+    assert made.migrations == ()
+    assert made.next_tablet == 4
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_tablets_may_still_come_while_their_migration_is_undecided(phase: Phase) -> None:
+    assert at(phase, split()).coming == ({4, 5} if phase in UNDECIDED else set())
+
+
+def test_inv17_two_migrations_with_one_id_are_no_state() -> None:
+    with pytest.raises(AssertionError):
+        founded(migrations=(move(), move()))

@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubebraid.base.ports import ALARM_CORRUPT, ALARM_NOSPACE, Alarm, ShardPlace
+from kubebraid.base.ports import ALARM_CORRUPT, ALARM_NOSPACE, Adoption, Alarm, ShardPlace
 from kubebraid.base.tabletmap import TabletMap, layout, with_new_epochs
 from kubebraid.coordinator.machine import UNFOUNDED
 from kubebraid.coordinator.state import NEVER_COMPACTED, Lease, State, decode, encode
 from kubebraid.coordinator.transition import (
+    TRIED_MAX,
     Acquire,
+    Adopted,
     Command,
     Found,
     RaiseFloor,
@@ -48,6 +50,17 @@ def start(
 ) -> StartShard:
     ends = ((1, end), (3, end))
     return StartShard(cepoch, "s0", store, incarnation, f"h:{incarnation}", ends, replaces)
+
+
+def come(made: State, incarnation: int, *previous: int) -> State:
+    """A process of s0 comes with a store that says `previous`."""
+    known = made.shard("s0")
+    asked = start(incarnation, 75, replaces=0 if known is None else known.since)
+    return apply(made, replace(asked, previous=Adoption(*previous)))
+
+
+def confirm(made: State, incarnation: int, marks: int = 0) -> State:
+    return apply(made, Adopted("s0", Adoption(incarnation, marks)))
 
 
 # -- floor and alarms ------------------------------------------------------------------------------
@@ -166,14 +179,14 @@ def test_m09_release_that_is_not_the_holders_or_beyond_its_window_changes_nothin
 def test_m06_started_shard_gets_every_tablet_under_a_new_oepoch_that_begins_at_h() -> None:
     after = apply(founded(), start())
     assert after.tablets.version == 5
-    assert after.shards == (ShardPlace("s0", "d", 7, "h:7", 5),)
+    assert after.shards == (ShardPlace("s0", "d", 7, "h:7", 5, tried=(7,)),)
     assert [(t.oepoch, t.begin) for t in after.tablets.tablets] == [(2, 60), (1, 0), (2, 60)]
     assert apply(after, start()) is after, "sent again"
 
 
 def test_m06_every_start_takes_a_new_oepoch() -> None:
     after = apply(apply(founded(), start()), start(8, 75, replaces=5))
-    assert after.shards == (ShardPlace("s0", "d", 8, "h:8", 6),)
+    assert after.shards == (ShardPlace("s0", "d", 8, "h:8", 6, tried=(7, 8)),)
     assert [(t.oepoch, t.begin) for t in after.tablets.tablets] == [(3, 75), (1, 0), (3, 75)]
 
 
@@ -209,6 +222,101 @@ def test_shard_on_another_disk_than_its_tablets_changes_nothing() -> None:
     assert apply(before, start(8, 75, store="other", replaces=5)) is before
 
 
+# -- older copies of a store -----------------------------------------------------------------------
+
+
+def test_m06_confirmed_adoption_closes_the_door_to_every_copy_from_before() -> None:
+    made = confirm(come(founded(), 7), 7)
+    assert made.shard("s0") == ShardPlace("s0", "d", 7, "h:7", 5, Adoption(7))
+    assert come(made, 8) is made, "a copy from before 7 came"
+    made = confirm(come(made, 8, 7), 8)
+    for older in ((), (7,), (7, 9)):
+        assert come(made, 9, *older) is made
+    assert come(made, 9, 8) is not made
+
+
+def test_process_that_ended_before_its_adoption_was_durable_is_passed_over() -> None:
+    """Crash point 1, three times: the store says 7 each time."""
+    made = confirm(come(founded(), 7), 7)
+    for incarnation in (8, 9, 10):
+        after = come(made, incarnation, 7)
+        assert after is not made
+        made = after
+    assert confirm(made, 10).shard("s0") == ShardPlace("s0", "d", 10, "h:10", 8, Adoption(10))
+
+
+def test_process_that_ended_behind_its_durable_adoption_is_followed_by_another() -> None:
+    """Crash point 2: the store says 8, of which the coordinators never heard. Nothing was
+    acknowledged, so the store that still says 7 is as good, wherever the two come from."""
+    made = come(confirm(come(founded(), 7), 7), 8, 7)
+    again = come(made, 9, 8)
+    assert again is not made
+    assert come(again, 10, 9) is not again
+    assert come(again, 10, 8) is not again, "9 ended before it was durable"
+    assert come(again, 10, 7) is not again
+
+
+def test_first_start_that_ended_early_is_followed_by_another() -> None:
+    for said in ((), (7,)):
+        made = come(come(founded(), 7), 8, *said)
+        assert confirm(made, 8) is not made
+
+
+def test_process_that_was_replaced_confirms_nothing() -> None:
+    """Else the one that replaced it would be refused, although both have one store."""
+    made = come(come(founded(), 7), 8)
+    assert confirm(made, 7) is made
+    assert apply(made, Adopted("s1", Adoption(8))) is made
+
+
+def test_delayed_start_of_a_process_that_is_gone_locks_nobody_out() -> None:
+    """8 died; its start arrives behind that of 9, which lives, and whose store says 9 by then."""
+    made = come(come(confirm(come(founded(), 7), 7), 9, 7), 8, 7)
+    shard = made.shard("s0")
+    assert shard is not None
+    assert shard.incarnation == 8
+    assert come(made, 10, 9) is not made
+
+
+def test_copy_from_before_a_confirmed_mark_is_older() -> None:
+    made = confirm(confirm(come(founded(), 7), 7), 7, 2)
+    assert confirm(made, 7, 1) is made
+    assert confirm(made, 7, 2) is made
+    assert come(made, 8, 7, 1) is made
+    later = come(made, 8, 7, 3)
+    assert later is not made, "the third was not confirmed any more"
+    assert come(later, 9, 7, 2) is later, "and now it is known"
+
+
+def test_endless_row_of_starts_stays_small() -> None:
+    made = confirm(come(founded(), 7), 7)
+    for incarnation in range(100, 200):
+        made = come(made, incarnation, 7)
+    shard = made.shard("s0")
+    assert shard is not None
+    assert len(shard.tried) == TRIED_MAX
+    assert come(made, 8, 7) is not made
+    made = come(made, 199 + 1, 190)
+    for incarnation in range(300, 400):
+        made = come(made, incarnation, 190)
+    assert come(made, 8, 190) is not made
+    assert len(encode(made)) < 2_000
+
+
+def test_cluster_from_before_adoptions_lets_a_store_without_a_row_in_once() -> None:
+    before = ShardPlace("s0", "d", 7, "h:7", 4)
+    made = replace(founded(), shards=(before,))
+    assert come(made, 8, 7) is made
+    made = confirm(come(made, 8), 8)
+    assert come(made, 9) is made
+
+
+def test_release_of_what_nobody_holds_changes_nothing() -> None:
+    """It was answered as a change: by nobody, down to where the window was."""
+    made = founded("")
+    assert apply(made, Release("", made.cepoch, made.lease.window)) is made
+
+
 # -- any history -----------------------------------------------------------------------------------
 
 NODES = st.sampled_from(("a#1", "b#1", ""))
@@ -232,7 +340,9 @@ COMMANDS: st.SearchStrategy[Command] = st.one_of(
         st.just("h:1"),
         st.lists(st.tuples(st.integers(1, 3), REVISIONS), max_size=3).map(tuple),
         SMALL,
+        st.builds(Adoption, SMALL, SMALL),
     ),
+    st.builds(Adopted, st.sampled_from(("s0", "s1")), st.builds(Adoption, SMALL, SMALL)),
     st.builds(RaiseFloor, REVISIONS),
     st.builds(SetAlarm, ALARMS, st.booleans()),
     ANY_COMMANDS,
@@ -266,8 +376,12 @@ def _oepochs_rise(before: State, after: State) -> None:
         assert new.oepoch >= old.oepoch
         assert new.begin >= old.begin
         assert new.span == old.span
-        taken = after.shards != before.shards or after.cepoch != before.cepoch
+        taken = _placed(after) != _placed(before) or after.cepoch != before.cepoch
         assert new.oepoch == old.oepoch or taken
+
+
+def _placed(made: State) -> list[tuple[str, int]]:
+    return [(shard.name, shard.incarnation) for shard in made.shards]
 
 
 @given(st.lists(COMMANDS, max_size=20))
@@ -279,7 +393,7 @@ def test_m06_shard_that_is_named_owns_its_tablets_by_the_map_of_that_version(
     for command in commands:
         after = apply(made, command)
         for shard in after.shards:
-            if shard not in made.shards:
+            if (shard.name, shard.incarnation) not in _placed(made):
                 assert shard.since == after.tablets.version == made.tablets.version + 1
         made = after
     assert with_new_epochs(made.tablets).version == made.tablets.version + 1

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from kubebraid.base.keyspace import KeyRange
 from kubebraid.base.ports import Alarm
 from kubebraid.proto import adminwire as wire
-from kubebraid.proto.adminwire import ClusterStatus, Coordinator, Sequencer, Shard, Tablet
+from kubebraid.proto.adminwire import ClusterStatus, Coordinator, Load, Sequencer, Shard, Tablet
 from kubebraid.proto.owner_wire import Malformed
 
 NAMES = st.text(max_size=8)
 NUMBERS = st.integers(0, (1 << 64) - 1)
 SMALL = st.integers(0, (1 << 32) - 1)
+FLOATS = st.floats(allow_nan=False)
 REVISIONS = st.integers(-(1 << 63), (1 << 63) - 1)
 COORDINATORS = st.builds(Coordinator, NAMES, NAMES, NAMES, NAMES, NUMBERS, NUMBERS)
 SEQUENCERS = st.builds(Sequencer, NAMES, NUMBERS, st.booleans(), REVISIONS, NUMBERS)
@@ -23,6 +24,7 @@ TABLETS = st.builds(
     Tablet,
     *(NUMBERS, NAMES, NAMES, st.none() | NAMES, SMALL, SMALL, NAMES),
     *(NUMBERS, REVISIONS, REVISIONS, st.none() | REVISIONS),
+    st.none() | st.builds(Load, NUMBERS, NUMBERS, FLOATS, FLOATS),
 )
 STATUSES = st.builds(
     ClusterStatus,

@@ -20,6 +20,7 @@ from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
 from kubebraid.base.ports import (
     ALARM_NOSPACE,
+    Adoption,
     Alarm,
     AllocReply,
     AllocRequest,
@@ -280,12 +281,34 @@ def test_change_is_answered_also_if_another_coordinator_serves_by_then() -> None
     old = stand.link(view(5))
     stand.client.compact(5, stand.refused.append)
     new = stand.link(view(9, cepoch=2))
-    told: list[bool] = []
+    told: list[bool | RequestRefused] = []
     stand.client.set_alarm(Alarm(5, ALARM_NOSPACE), True, told.append)
     assert kinds(new) == [CHANGE]
     stand.client.closed(old)
     assert stand.refused == [errors.TIMED_OUT]
     assert told == [], "that one was asked of the other"
+
+
+@pytest.mark.parametrize("served", [True, False])
+def test_alarm_of_unknown_outcome_is_told_so(served: bool) -> None:
+    """A disarm without a coordinator was once answered OK."""
+    stand = Stand()
+    told: list[bool | RequestRefused] = []
+    link = stand.link(view(5, serves=served))
+    stand.client.set_alarm(Alarm(5, ALARM_NOSPACE), False, told.append)
+    stand.client.closed(link)
+    assert told == [errors.TIMED_OUT if served else errors.NO_LEADER]
+
+
+def test_alarm_that_the_coordinator_could_not_store_is_told_so() -> None:
+    stand = Stand()
+    told: list[bool | RequestRefused] = []
+    link = stand.link(view(5))
+    for refused, was in ((errors.TIMED_OUT, False), (None, True), (None, False)):
+        stand.client.set_alarm(Alarm(5, ALARM_NOSPACE), False, told.append)
+        answer = wire.encode_changed(Changed(len(told) + 1, was, refused))
+        stand.client.received(link, CoordinatorKind.CHANGE_ANSWER, answer)
+    assert told == [errors.TIMED_OUT, True, False]
 
 
 # -- a shard's start -------------------------------------------------------------------------------
@@ -303,6 +326,30 @@ def test_start_is_asked_until_a_state_names_it_and_not_behind_that() -> None:
     replaced = (ShardPlace("s0", "disk", 8, "h:8", 3),)
     stand.tell(second, view(12, 2, shards=replaced))
     assert kinds(second) == [], "it does not take its tablets back"
+
+
+def test_adoption_is_told_until_a_state_says_it() -> None:
+    stand = Stand()
+    placed = ShardPlace("s0", "disk", 7, "h:7", 2, tried=(7,))
+    first = stand.link(view(5, shards=(placed,)))
+    stand.client.adopted("s0", Adoption(7))
+    second = stand.link(view(9, cepoch=2, shards=(placed,)))
+    for link in (first, second):
+        assert kinds(link) == [CoordinatorKind.SHARD_ADOPTED]
+    stand.tell(second, view(11, 2, shards=(placed._replace(confirmed=Adoption(7)),)))
+    assert kinds(second) == []
+    stand.client.adopted("s0", Adoption(7, 1))
+    assert kinds(second) == [CoordinatorKind.SHARD_ADOPTED]
+    stand.tell(second, view(12, 2, shards=(placed._replace(confirmed=Adoption(7, 2)),)))
+    stand.tell(second, view(13, 2))
+    assert kinds(second) == []
+
+
+def test_process_that_was_replaced_says_nothing_more_of_its_store() -> None:
+    stand = Stand()
+    link = stand.link(view(5, shards=(ShardPlace("s0", "disk", 8, "h:8", 3),)))
+    stand.client.adopted("s0", Adoption(7, 4))
+    assert kinds(link) == []
 
 
 def test_refused_start_is_told_to_the_process_that_it_is_for() -> None:
@@ -358,7 +405,7 @@ class Shard:
         self.number = 0
         self.flight: Asked | None = None
         self.reads: list[Asked] = []
-        self.changes: list[bool] = []
+        self.changes: list[bool | RequestRefused] = []
         self.changes_asked = 0
         self.newest = (0, 0, 0)
         self.granted: list[tuple[int, int, int]] = []  # first, last, cepoch

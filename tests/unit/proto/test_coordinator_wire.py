@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from kubebraid.base import errors
 from kubebraid.base.errors import Code, RequestRefused
 from kubebraid.base.ports import (
+    Adoption,
     Alarm,
     AllocReply,
     AllocRequest,
@@ -20,10 +21,12 @@ from kubebraid.base.ports import (
     ShardStart,
 )
 from kubebraid.base.tabletmap import TabletMap, layout
+from kubebraid.proto import coordinator_reshard
 from kubebraid.proto import coordinator_wire as wire
 from kubebraid.proto.coordinator_wire import Change, Changed, CoordinatorKind, Known
 from kubebraid.proto.internal import coordinator_pb2 as pb
 from kubebraid.proto.owner_wire import Malformed
+from tests.unit.proto.test_coordinator_reshard import MIGRATIONS
 
 NUMBERS = st.integers(0, (1 << 64) - 1)
 REVISIONS = st.integers(-(1 << 63), (1 << 63) - 1)
@@ -57,7 +60,9 @@ def maps(draw: st.DrawFn) -> TabletMap:
     return TabletMap(draw(st.integers(1, 1 << 62)), layout(prefixes, shards, buckets).tablets)
 
 
-PLACES = st.builds(ShardPlace, NAMES, NAMES, NUMBERS, NAMES, NUMBERS)
+ADOPTIONS = st.builds(Adoption, NUMBERS, NUMBERS)
+TRIED = st.lists(NUMBERS, max_size=3).map(tuple)
+PLACES = st.builds(ShardPlace, NAMES, NAMES, NUMBERS, NAMES, NUMBERS, ADOPTIONS, TRIED)
 VIEWS = st.builds(
     ClusterView,
     NUMBERS,
@@ -69,6 +74,7 @@ VIEWS = st.builds(
     REVISIONS,
     st.frozensets(st.builds(Alarm, NUMBERS, st.integers(0, (1 << 32) - 1)), max_size=3),
     st.lists(PLACES, max_size=3).map(tuple),
+    st.lists(MIGRATIONS, max_size=2).map(tuple),
 )
 REFUSALS = st.builds(RequestRefused, st.sampled_from(list(Code)[1:]), st.text(min_size=1))
 
@@ -88,7 +94,12 @@ def test_read_of_the_revision_is_read_back(number: int, known: Known) -> None:
     assert wire.decode_read_revision(wire.encode_read_revision(number, known)) == (number, known)
 
 
-@given(st.builds(ShardStart, NAMES, NAMES, NUMBERS, NAMES))
+@given(NAMES, ADOPTIONS)
+def test_adoption_is_read_back(shard: str, adoption: Adoption) -> None:
+    assert wire.decode_adopted(wire.encode_adopted(shard, adoption)) == (shard, adoption)
+
+
+@given(st.builds(ShardStart, NAMES, NAMES, NUMBERS, NAMES, ADOPTIONS))
 def test_start_is_read_back(start: ShardStart) -> None:
     assert wire.decode_start(wire.encode_start(start)) == start
 
@@ -202,7 +213,10 @@ def test_answer_to_a_read_carries_the_sample(
 # -- what is no message of ours --------------------------------------------------------------------
 
 DECODERS: dict[str, Callable[[bytes], object]] = {
-    name: getattr(wire, name) for name in vars(wire) if name.startswith("decode_")
+    name: getattr(module, name)
+    for module in (wire, coordinator_reshard)
+    for name in vars(module)
+    if name.startswith("decode_")
 }
 SHORT = pb.Tablets(version=1, ids=[1, 2], names=["a"])
 GAP = pb.Tablets(

@@ -62,7 +62,7 @@ CHUNKS = st.builds(
 DUMPS = st.builds(
     DumpPart,
     st.lists(st.tuples(st.binary(), st.binary()), max_size=3),
-    st.none() | st.tuples(st.integers(0, 1 << 50), st.integers(0, 1 << 40)),
+    st.none() | st.tuples(st.integers(0, 1 << 50), st.integers(0, 1 << 40), SIGNED),
     st.booleans(),
 )
 TOLD = st.builds(

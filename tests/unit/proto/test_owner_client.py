@@ -69,7 +69,7 @@ class Pairs:
     def __init__(self) -> None:
         self.refused: list[RequestRefused] = []
 
-    def begin(self, payload: int, records: int) -> None: ...
+    def begin(self, payload: int, records: int, floor: int) -> None: ...
 
     def ready(self) -> bool:
         return True

@@ -137,4 +137,4 @@ def test_both_ends_weigh_a_part_alike() -> None:
     assert weight(ReadChunk([row, row], 0, False)) == 10
     assert weight(part(7)) == 7
     assert weight(DumpPart([(b"ab", b"cde")])) == 5
-    assert weight(DumpPart(size=(100, 1))) == 0
+    assert weight(DumpPart(size=(100, 1, -1))) == 0

@@ -47,14 +47,20 @@ READS = st.builds(
     st.booleans(),
     st.booleans(),
 )
+
+
+def log_call(
+    tablets: list[int], span: KeyRange, four: tuple[int, int, int, int], needed: bool
+) -> LogCall:
+    return LogCall(tuple(tablets), span, *four, needs=tuple(tablets) if needed else ())
+
+
 LOGS = st.builds(
-    LogCall,
-    st.lists(TABLETS, max_size=3).map(tuple),
+    log_call,
+    st.lists(TABLETS, max_size=3),
     SPANS,
-    REVISIONS,
-    REVISIONS,
-    st.integers(0, 1 << 40),
-    st.integers(0, 1 << 40),
+    st.tuples(REVISIONS, REVISIONS, st.integers(0, 1 << 40), st.integers(0, 1 << 40)),
+    st.booleans(),
 )
 SIGNED = st.integers(-(1 << 63), (1 << 63) - 1)
 CALLS = st.builds(
@@ -96,12 +102,20 @@ def test_nothing_travels_of_a_tag_or_of_the_decoded_operation() -> None:
         (WriteCall, "kind payload tablets map_version tag op"),
         (PointCall, "key revision tablet need map_version tag"),
         (ReadCall, "span revision needs map_version limit count_only spliced"),
-        (LogCall, "tablets span first upto limit bytes_max"),
+        (LogCall, "tablets span first upto limit bytes_max needs"),
     ],
 )
 def test_field_that_is_new_must_be_put_on_the_wire(kind: type[tuple[object]], fields: str) -> None:
     """A field with a default would be lost in silence."""
     assert getattr(kind, "_fields", ()) == tuple(fields.split())
+
+
+def test_needs_that_do_not_stand_beside_the_tablets_are_malformed() -> None:
+    """The owner would pair them with the wrong ones."""
+    call = LogCall((1, 2), KeyRange(b"", None), 1, 5, 10, needs=(4,))
+    body = encode_calls(Calls(logs=[(7, call)]))
+    with pytest.raises(owner_wire.Malformed, match="need"):
+        decode_calls(body)
 
 
 def test_writes_are_columns() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from kubebraid.base import errors
 from kubebraid.base.links import Closable, LinkUser, Peer
-from kubebraid.base.ports import WRITE_PUT, ClusterView, ShardPlace, WriteCall, WriteReply
+from kubebraid.base.ports import WRITE_PUT, Adoption, ClusterView, ShardPlace, WriteCall, WriteReply
 from kubebraid.base.tabletmap import layout
 from kubebraid.proto.shard_links import ShardLinks
 from tests.linkpair import End
@@ -176,3 +176,14 @@ def test_work_of_all_clients_is_sent_in_the_turn() -> None:
         client.submit([call], stand.replies.append)
     stand.links.turn()
     assert [len(link.sent) for link in links] == [1, 1]
+
+
+def test_newer_word_of_a_store_leaves_the_link_alone() -> None:
+    """A confirmed adoption is no other process."""
+    stand = Stand()
+    stand.follow(place(7))
+    (dialer,) = stand.mesh.dialers
+    dialer.connect(Peer("shard", "s0", 7))
+    stand.follow(place(7)._replace(confirmed=Adoption(7, 3), since=9))
+    assert stand.mesh.dialers == [dialer]
+    assert not dialer.closed

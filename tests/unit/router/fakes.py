@@ -53,7 +53,9 @@ from kubebraid.router.core import Router
 from kubebraid.router.hub import Hub
 from kubebraid.router.session import Session
 from kubebraid.router.watcher import Options, Request
+from kubebraid.shard.jobs import DumpJob
 from kubebraid.shard.reader import PointSink
+from kubebraid.shard.storage.memory import MemoryEngine
 from tests.world import FakeClock, FakeEdge, FakeRandom, RpcError
 
 HEADER: Final = Header(11, 12, 13)
@@ -135,6 +137,7 @@ class HeldCoordinator:
         self.floor = -1
         self.hold = False
         self.raised: frozenset[Alarm] = frozenset()
+        self.alarms_refused: RequestRefused | None = None
 
     def tablet_map(self) -> TabletMap:
         return self._tablets
@@ -145,7 +148,12 @@ class HeldCoordinator:
     def alarms(self) -> frozenset[Alarm]:
         return self.raised
 
-    def set_alarm(self, alarm: Alarm, raised: bool, done: Callable[[bool], None]) -> None:
+    def set_alarm(
+        self, alarm: Alarm, raised: bool, done: Callable[[bool | RequestRefused], None]
+    ) -> None:
+        if self.alarms_refused is not None:
+            done(self.alarms_refused)
+            return
         before = alarm in self.raised
         self.raised = self.raised | {alarm} if raised else self.raised - {alarm}
         done(before)
@@ -184,6 +192,8 @@ class HeldOwner:
         self._reads: deque[tuple[ReadCall, ReadSink]] = deque()
         self._logs: deque[tuple[LogCall, Callable[[LogReply | RequestRefused], None]]] = deque()
         self._done: Callable[[WriteReply], None] | None = None
+        self.engine = MemoryEngine()  # what a dump is of
+        self.dumps: list[DumpJob] = []
         self.hold_subscribe = False
         self.refuse_leases: RequestRefused | None = None
         self._taken = sample(0, {})
@@ -332,8 +342,13 @@ class HeldOwner:
         done(floor + revision)
 
     def dump(self, sink: DumpSink) -> None:
-        sink.begin(0, 0)
-        sink.end()
+        self.dumps.append(DumpJob(self.engine.snapshot(), sink, self.floor))
+
+    def work(self) -> bool:
+        """A slice of each dump, as the owner's loop does. Answers whether one could be done."""
+        ready = [job for job in self.dumps if job.ready()]
+        self.dumps = [job for job in self.dumps if job not in ready or not job.step()]
+        return bool(ready)
 
     def defragment(self, done: Callable[[RequestRefused | None], None]) -> None:
         done(None)

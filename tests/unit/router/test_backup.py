@@ -227,15 +227,6 @@ def test_two_snapshots_at_once_are_alike() -> None:
     assert first.file() == second.file()
 
 
-def test_snapshot_over_several_shards_is_refused() -> None:
-    """Two dumps without a common cut would be no state that there ever was."""
-    calls = Calls()
-    call_id = calls.call("Maintenance/Snapshot")
-    code, text = calls.edge.ended[call_id]
-    assert code == Code.UNIMPLEMENTED
-    assert "several shards" in text
-
-
 # -- hashes ----------------------------------------------------------------------------------------
 
 

@@ -26,8 +26,9 @@ def stand() -> tuple[Shards, Any, Client]:
 
 
 def feeds(hub: Any) -> int:
-    assert set(hub._feeds.values()) == set(hub._groups) == set(hub._users)
-    return len(hub._feeds)
+    known = hub._feeds
+    assert set(known._feeds.values()) == set(known.groups) == set(known._users)
+    return len(known)
 
 
 # -- two shards, late publications -----------------------------------------------------------------

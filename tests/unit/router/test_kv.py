@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from kubebraid.base import errors
 from kubebraid.base.across import Step
 from kubebraid.base.errors import RequestRefused
-from kubebraid.base.limits import REQUEST_BYTES_MAX
+from kubebraid.base.limits import REQUEST_BYTES_MAX, RETRY_FIRST_MS
 from kubebraid.base.ports import WRITE_DELETE, WRITE_PUT, WRITE_TXN
 from kubebraid.proto.etcd import rpc_pb2
 from kubebraid.proto.server import Kind
+from kubebraid.router.core import Router
 
 from .fakes import LEFT, RIGHT, Calls, row
 
@@ -301,6 +304,21 @@ def test_serializable_read_behind_a_newer_answer_asks_as_any_other_does() -> Non
     assert calls.shards.sequencer.reads == asked + 1
 
 
+def test_inv20_serializable_read_behind_a_floor_that_is_known_asks_as_any_other_does() -> None:
+    """The simulator's seed 1223: right's news did not come, both were written and compacted through
+    another router; left had not heard of the floor yet and answered at 2."""
+    calls = Calls()
+    calls.shards.write(b"z")
+    calls.shards.commit(b"z")
+    calls.shards.coordinator.floor = 3
+    for path in ("KV/Range", "KV/RangeStream"):
+        left = rpc_pb2.RangeRequest(key=b"a", range_end=b"b", serializable=True)
+        asked = calls.shards.sequencer.reads
+        calls.call(path, left)
+        assert calls.shards.sequencer.reads == asked + 1
+        assert calls.shards.left.read_calls[-1].revision == 3
+
+
 # -- RangeStream -----------------------------------------------------------------------------------
 
 
@@ -413,3 +431,50 @@ def test_compaction_that_the_coordinator_refuses_removes_nothing() -> None:
     calls.shards.coordinator.answer(errors.TIMED_OUT)
     assert calls.refusal(call_id) == text(errors.TIMED_OUT)
     assert calls.shards.left.compactions == []
+
+
+# -- a map that changes under a read ---------------------------------------------------------------
+
+
+def among_maps() -> Calls:
+    """A router of a cluster: what another map refuses is tried again."""
+    calls = Calls()
+    context = dataclasses.replace(calls.context, clock=calls.clock, remote=True)
+    calls.router = Router(context, calls.shards.sample())
+    return calls
+
+
+def test_inv17_list_that_meets_another_map_in_its_middle_is_read_anew_as_a_whole() -> None:
+    """Rows of two moments would be a state that never was."""
+    calls = among_maps()
+    left, right = calls.shards.left, calls.shards.right
+    left.hold_reads = right.hold_reads = True
+    left.rows, right.rows = [row(b"a", 2)], [row(b"z", 2)]
+    listed = calls.call("KV/Range", ALL)
+    left.answer_read()
+    right.refuse_read(errors.OTHER_MAP)
+    calls.shards.revision = 3
+    left.rows = [row(b"a", 3)]
+    assert not left.reads_waiting
+    calls.clock.ms += RETRY_FIRST_MS
+    calls.router.turn()
+    left.answer_read()
+    right.answer_read()
+    answer = ranged(calls, listed)
+    assert answer.header.revision == 3
+    assert [(kv.key, kv.mod_revision) for kv in answer.kvs] == [(b"a", 3), (b"z", 2)]
+
+
+def test_inv17_stream_that_meets_another_map_after_its_first_rows_fails() -> None:
+    """What was sent cannot be taken back, and the rest of another moment does not belong to it."""
+    calls = among_maps()
+    left, right = calls.shards.left, calls.shards.right
+    left.hold_reads = right.hold_reads = True
+    left.rows = [row(b"a", 2)]
+    call_id = calls.call("KV/RangeStream", ALL)
+    left.answer_read()
+    right.refuse_read(errors.OTHER_MAP)
+    calls.clock.ms += RETRY_FIRST_MS
+    calls.router.turn()
+    assert not left.reads_waiting
+    assert calls.edge.ended[call_id] == text(errors.OTHER_MAP)

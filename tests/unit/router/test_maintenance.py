@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kubebraid import ETCD_VERSION
+from kubebraid.base import errors
 from kubebraid.base.errors import Code
 from kubebraid.base.ports import ALARM_CORRUPT, ALARM_NOSPACE
 from kubebraid.proto.etcd import health_pb2, rpc_pb2
@@ -66,6 +67,16 @@ def test_alarm_is_raised_listed_and_disarmed_as_in_etcd() -> None:
     assert alarm(calls, "DEACTIVATE", ALARM_NOSPACE, 7) == [(7, ALARM_NOSPACE)]
     assert alarm(calls, "DEACTIVATE", ALARM_NOSPACE, 7) == []
     assert alarm(calls, "GET") == []
+
+
+@pytest.mark.parametrize("action", ["ACTIVATE", "DEACTIVATE"])
+def test_alarm_of_unknown_outcome_is_no_answer(action: str) -> None:
+    """`alarm disarm` without a coordinator was told OK, and nothing was disarmed."""
+    calls = Calls()
+    calls.shards.coordinator.alarms_refused = errors.TIMED_OUT
+    request = rpc_pb2.AlarmRequest(action=action, memberID=7, alarm="NOSPACE")
+    refused = calls.refusal(calls.call("Maintenance/Alarm", request))
+    assert refused == (int(errors.TIMED_OUT.code), errors.TIMED_OUT.message)
 
 
 def test_raising_no_alarm_raises_none() -> None:

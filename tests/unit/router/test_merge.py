@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kubebraid.base.keyspace import KeyRange
 from kubebraid.base.ports import Sample, TabletNews
 from kubebraid.base.record import Commit
+from kubebraid.base.tabletmap import Tablet, TabletMap
 from kubebraid.router.merge import Feed, View, join
 
 from .fakes import commit, event, sample
@@ -138,6 +140,119 @@ def test_new_reign_begins_above_and_what_an_earlier_one_says_later_counts_no_mor
     state.close(1, 10_000)
     assert state.bound((1,)) == 10_000
     assert state.bound((1, 2)) == 7
+
+
+# -- a new map -------------------------------------------------------------------------------------
+
+
+def cut(version: int, *tablets: tuple[int, bytes]) -> TabletMap:
+    """Tablets by id and first key."""
+    ends = [*(start for _, start in tablets[1:]), None]
+    return TabletMap(
+        version,
+        tuple(
+            Tablet(number, f"t{number}", KeyRange(start, end), "one", 1)
+            for (number, start), end in zip(tablets, ends, strict=True)
+        ),
+    )
+
+
+TWO = cut(1, (1, b""), (2, b"m"))
+MERGED = cut(2, (3, b""))
+SPLIT = cut(2, (1, b""), (4, b"m"), (5, b"s"))
+
+
+def test_inv17_merged_tablet_begins_with_what_is_here_of_both() -> None:
+    """The worked example: 2 lags at 5, and 6 of it is to come; that 1 is closed at 7 is no help."""
+    state = view(7, {1: 7, 2: 6}, {1: 7, 2: 5})
+    state.inherit(TWO, MERGED)
+    assert (state.closed, state.last) == ({3: 5}, {3: 7})
+    assert state.bound((3,)) == 5
+    state.close(3, 7, anew=True, oepoch=2)
+    assert state.bound((3,)) == 7
+
+
+def test_inv17_merged_tablet_of_two_that_lack_nothing_is_closed_where_its_owner_will_begin() -> (
+    None
+):
+    """closed[1] is 3 because nothing of it came later. Were closed[3] put at 9, no owner would
+    answer for its log: none has said so."""
+    state = view(9, {1: 3, 2: 7}, {1: 3, 2: 7})
+    state.inherit(TWO, MERGED)
+    assert (state.closed, state.bound((3,))) == ({3: 7}, 9)
+
+
+def test_inv17_split_tablets_begin_where_theirs_ended() -> None:
+    state = view(9, {1: 3, 2: 8}, {1: 3, 2: 7})
+    state.inherit(TWO, SPLIT)
+    assert (state.closed, state.last) == ({1: 3, 4: 7, 5: 7}, {1: 3, 4: 8, 5: 8})
+    assert state.bound((1,)) == 9
+    assert [state.bound((tablet,)) for tablet in (4, 5)] == [7, 7]
+    assert state.map_version == 2
+
+
+def test_bound_does_not_fall_for_what_was_whole_before_the_map() -> None:
+    """2 lacked nothing at 10; that it has been given 12 since does not take back what was shown."""
+    state = view(10, {1: 5, 2: 6}, {1: 5, 2: 6})
+    state.absorb(sample(12, {1: 5, 2: 12}))
+    state.inherit(TWO, SPLIT)
+    assert state.bound((4, 5)) == 10
+
+
+def test_tablet_of_which_a_part_was_never_heard_of_releases_nothing() -> None:
+    state = view(9, {1: 3, 2: 8}, {1: 3})
+    state.inherit(TWO, MERGED)
+    assert state.bound((3,)) == 0
+
+
+def test_what_the_new_owner_said_before_the_map_came_is_kept() -> None:
+    state = view(9, {1: 3, 2: 8}, {1: 3, 2: 7})
+    state.close(4, 11, anew=True, oepoch=2)
+    state.inherit(TWO, SPLIT)
+    assert (state.closed[4], state.closed[5]) == (11, 7)
+    assert state.bound((4,)) == 9
+
+
+def test_m11_sample_of_an_older_map_tells_of_the_tablets_that_came_of_its_own() -> None:
+    """10 went to tablet 2, perhaps to a key of 4: read as if 4 had been given nothing it would let
+    10 be lost."""
+    state = view(9, {1: 3, 2: 8}, {1: 3, 2: 8})
+    state.inherit(TWO, SPLIT)
+    state.absorb(sample(10, {1: 3, 2: 10}))
+    assert (state.revision, state.last) == (10, {1: 3, 4: 10, 5: 10})
+    assert (state.bound((1,)), state.bound((4,))) == (10, 9)
+
+
+def test_m11_sample_of_a_map_that_was_never_followed_is_not_read() -> None:
+    """Followed were 1 and 3; in map 2 tablet 2 was already gone, and 6 and 7 there instead."""
+    state = view(9, {1: 3, 2: 8}, {1: 3, 2: 8})
+    state.inherit(TWO, cut(3, (1, b""), (8, b"m")))
+    state.absorb(Sample(1, 2, 10, {1: 3, 6: 10, 7: 8}))
+    assert state.revision == 9
+    state.absorb(Sample(1, 3, 11, {1: 3, 8: 10}))
+    assert (state.revision, state.last) == (11, {1: 3, 8: 10})
+
+
+def test_m11_sample_of_two_maps_ago_is_read_through_both() -> None:
+    state = view(9, {1: 3, 2: 8}, {1: 3, 2: 8})
+    state.inherit(TWO, SPLIT)
+    state.inherit(SPLIT, cut(3, (1, b""), (6, b"m")))
+    state.absorb(sample(10, {1: 3, 2: 10}))
+    assert (state.revision, state.last) == (10, {1: 3, 6: 10})
+
+
+def test_news_of_an_owner_are_judged_by_the_newest_that_was_heard() -> None:
+    state = view(9, {1: 3, 2: 8}, {})
+    first = TabletNews(1, 2, (), 3)
+    assert state.begins(first)
+    assert not state.former(first)
+    state.close(1, 3, anew=True, oepoch=2)
+    assert not state.begins(first)
+    assert state.former(TabletNews(1, 1, (), 9))
+    assert state.begins(TabletNews(1, 3, (), 9))
+
+
+# -- joining ---------------------------------------------------------------------------------------
 
 
 def test_join_makes_one_commit_of_a_revision_and_keeps_the_order() -> None:

@@ -95,6 +95,36 @@ def test_calls_leave_in_the_order_in_which_they_came() -> None:
     assert stand.tried == [*range(40), *range(40), 99]
 
 
+def test_inv19_call_that_meets_another_map_is_tried_again_within_milliseconds() -> None:
+    """A move freezes its tablet for some 10 ms, and may take 100: 50 of them would be our waiting.
+    Each call has its own times: those that come during a freeze must not multiply the tries."""
+    stand = Stand()
+    stand.refusal = errors.OTHER_MAP
+    stand.caller(1).fail(errors.OTHER_MAP)
+    stand.caller(2).fail(errors.OWNER_AWAY)
+    began, tries = stand.clock.now_ms(), []
+    for _ in range(200):
+        stand.wait(1)
+        stand.turn()
+        tries += [(number, stand.clock.now_ms() - began) for number in stand.tried]
+        stand.tried.clear()
+    assert [ms for number, ms in tries if number == 1] == [2, 4, 8, 16, 32, 64, 114, 164]
+    assert next(ms for number, ms in tries if number == 2) == 50
+    assert stand.edge.answers == {}
+
+
+def test_news_make_all_leave_in_the_order_in_which_they_came() -> None:
+    """Although the second is due long before the first."""
+    stand = Stand()
+    stand.caller(1).fail(errors.OWNER_AWAY)
+    stand.caller(2).fail(errors.OTHER_MAP)
+    stand.caller(3).fail(errors.OWNER_AWAY)
+    stand.desk.poke()
+    stand.turn()
+    assert stand.tried == [1, 2, 3]
+    assert stand.desk.next_deadline_ms() is None
+
+
 def test_news_shorten_the_wait() -> None:
     """A link that opened, a map that came."""
     stand = Stand()

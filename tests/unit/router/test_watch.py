@@ -189,7 +189,7 @@ def test_stream_that_ended_before_its_sample_came_leaves_no_watcher(how: str) ->
     else:
         calls.router.drain()
     calls.shards.sequencer.answer_all()
-    assert calls.router._hub._feeds == {}
+    assert not calls.router._hub._feeds
 
 
 def test_progress_asked_while_a_commit_is_in_flight_comes_behind_its_event() -> None:
@@ -233,7 +233,7 @@ def test_closed_stream_is_forgotten_with_all_its_watches() -> None:
     stream.take()
     calls.shards.write(b"a")
     assert stream.take() == []
-    assert calls.router._hub._feeds == {}
+    assert not calls.router._hub._feeds
     assert calls.router._watch._sessions == {}
 
 

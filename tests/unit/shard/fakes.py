@@ -285,6 +285,9 @@ class TightSpace:
     def short(self) -> bool:
         return self.is_short
 
+    def free_bytes(self) -> int:
+        return 0 if self.is_short else 1_000_000
+
     def release(self) -> None:
         self.told.append("release")
 

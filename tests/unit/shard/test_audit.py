@@ -43,7 +43,8 @@ def audit(engine: MemoryEngine, floor: int = -1) -> Report:
 
 
 def compact(engine: MemoryEngine, floor: int) -> None:
-    compactor = Compactor(engine, [tablet.id for tablet in layout(PREFIXES).tablets])
+    tablets = layout(PREFIXES).tablets
+    compactor = Compactor(engine, {tablet.id: floor for tablet in tablets})
     compactor.compact(floor, None)
     while compactor.turn():
         pass

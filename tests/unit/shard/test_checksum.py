@@ -45,7 +45,7 @@ def store(*versions: tuple[bytes, tuple[int, ...]]) -> MemoryEngine:
 def compacted(engine: MemoryEngine, floor: int) -> MemoryEngine:
     """The same store with what lies below the floor removed."""
     copy = engine.clone()
-    compactor = Compactor(copy, EVERY_TABLET)
+    compactor = Compactor(copy, dict.fromkeys(EVERY_TABLET, floor))
     compactor.compact(floor, None)
     while compactor.turn():
         pass

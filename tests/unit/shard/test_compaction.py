@@ -30,7 +30,7 @@ def versions(engine: MemoryEngine, key: bytes) -> list[int]:
 
 def compacted(stand: Stand, floor: int) -> None:
     done: list[None] = []
-    compactor = Compactor(stand.engine, sorted(stand.owned.oepochs))
+    compactor = Compactor(stand.engine, stand.owned.closed)
     compactor.compact(floor, lambda: done.append(None))
     while compactor.turn():
         assert not done
@@ -111,7 +111,7 @@ def test_inv20_key_deleted_and_put_in_one_revision_survives_at_the_floor() -> No
 def test_slice_reads_a_bounded_part_of_the_log() -> None:
     stand = Stand()
     stand.write(*[put_call(b"/a/k%d" % n) for n in range(COMPACT_SLICE_REVISIONS * 2)])
-    compactor = Compactor(stand.engine, [A])
+    compactor = Compactor(stand.engine, {A: stand.owned.closed[A]})
     compactor.compact(stand.owned.known, None)
     before = stand.engine.count(b"l", b"m", 100_000)
     assert compactor.turn()
@@ -122,10 +122,10 @@ def test_crash_between_two_slices_is_repaired_by_the_next_compaction() -> None:
     stand = Stand()
     stand.write(*[put_call(b"/a/x") for _ in range(COMPACT_SLICE_REVISIONS + 50)])
     revision = stand.owned.known
-    first = Compactor(stand.engine, [A])
+    first = Compactor(stand.engine, {A: stand.owned.closed[A]})
     first.compact(revision, None)
     first.turn()
-    second = Compactor(stand.engine, [A])
+    second = Compactor(stand.engine, {A: stand.owned.closed[A]})
     second.compact(revision, None)
     while second.turn():
         pass
@@ -137,7 +137,7 @@ def test_floor_raised_meanwhile_is_reached_before_anyone_is_told() -> None:
     stand = Stand()
     stand.write(*[put_call(b"/a/x") for _ in range(8)])
     told: list[int] = []
-    compactor = Compactor(stand.engine, [A])
+    compactor = Compactor(stand.engine, {A: stand.owned.closed[A]})
     compactor.compact(4, lambda: told.append(4))
     compactor.compact(8, lambda: told.append(8))
     while compactor.turn():
@@ -155,6 +155,57 @@ def test_lower_floor_than_before_changes_nothing_and_is_answered() -> None:
     assert versions(stand.engine, b"/a/x") == before
 
 
-def test_idle_compactor_does_nothing() -> None:
-    compactor = Compactor(MemoryEngine(), [A])
+def test_shard_whose_tablets_go_meanwhile_tells_whoever_waits() -> None:
+    closed = {A: 8}
+    told: list[None] = []
+    compactor = Compactor(MemoryEngine(), closed)
+    compactor.compact(4, lambda: told.append(None))
+    closed.clear()
+    compactor.compact(4, None)  # the map that took them
     assert not compactor.turn()
+    assert told == [None]
+
+
+def test_idle_compactor_does_nothing() -> None:
+    compactor = Compactor(MemoryEngine(), {A: 0})
+    assert not compactor.turn()
+
+
+def test_write_in_flight_that_lands_below_the_floor_is_removed_when_it_has_landed() -> None:
+    """Its revision was handed out before the floor rose above it, by way of another shard's."""
+    stand = Stand(late=True)
+    for _ in range(3):
+        stand.write(put_call(b"/a/x"))
+        stand.sequencer.answer()
+    stand.submit(put_call(b"/a/x"))
+    stand.run()
+    done: list[None] = []
+    stand.owner.compact(9, lambda: done.append(None))
+    stand.run()
+    assert len(done) == 1, "nobody waits for what may come late, or never"
+    assert versions(stand.engine, b"/a/x") == []
+    stand.sequencer.answer()
+    assert versions(stand.engine, b"/a/x") == [4], "5 has landed"
+    stand.run()
+    assert versions(stand.engine, b"/a/x") == []
+    assert stand.engine.scan(b"l", b"m", 10) == []
+    assert state(stand.engine, 9) == {b"/a/x": 5}
+
+
+def test_tablets_without_a_late_write_are_walked_once() -> None:
+    """An idle tablet is closed below the floor for ever: it costs nothing until it is written."""
+    stand = Stand()
+    stand.write(put_call(b"/a/x"), *[put_call(b"/b/y") for _ in range(5)])
+    compactor = Compactor(stand.engine, stand.owned.closed)
+    compactor.compact(6, None)
+    while compactor.turn():
+        pass
+    stand.owner.subscribe(compactor.published)
+    while compactor.turn():
+        pass
+    busy = []
+    for key in (b"/b/y", b"/a/x", b"/a/x"):
+        stand.write(put_call(key))
+        busy.append(compactor.busy)
+        assert not compactor.turn()
+    assert busy == [False, True, False]

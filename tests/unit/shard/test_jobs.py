@@ -8,6 +8,7 @@ import pytest
 
 from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
+from kubebraid.base.limits import DUMP_PAGE_ROWS, STREAM_CHUNK_BYTES
 from kubebraid.base.tabletmap import layout
 from kubebraid.shard import keycodec
 from kubebraid.shard.checksum import hash_versions
@@ -23,16 +24,16 @@ class Receiver:
     """A DumpSink that wants `patience` pages."""
 
     def __init__(self, patience: int = 1_000_000) -> None:
-        self.told: tuple[int, int] | None = None
+        self.told: tuple[int, int, int] | None = None
         self.pages: list[list[tuple[bytes, bytes]]] = []
         self.ended = False
         self.refused: RequestRefused | None = None
         self.open = True
         self._patience = patience
 
-    def begin(self, payload: int, records: int) -> None:
+    def begin(self, payload: int, records: int, floor: int) -> None:
         assert self.told is None, "measured once"
-        self.told = (payload, records)
+        self.told = (payload, records, floor)
 
     def ready(self) -> bool:
         return self.open
@@ -86,15 +87,17 @@ def test_dump_is_every_pair_in_order_and_as_large_as_it_was_told() -> None:
     assert receiver.ended
     assert receiver.pairs == everything(stand.engine)
     payload = sum(len(key) + len(value) for key, value in receiver.pairs)
-    assert receiver.told == (payload, len(receiver.pairs))
+    assert receiver.told == (payload, len(receiver.pairs), -1)
     assert {key[:1] for key, _ in receiver.pairs} >= {b"f", b"h", b"l", b"n"}
 
 
 def test_dump_of_an_empty_engine_is_told_and_ended() -> None:
     snapshot = MemoryEngine().snapshot()
     receiver = Receiver()
-    assert DumpJob(snapshot, receiver).step()
-    assert (receiver.told, receiver.pages, receiver.ended) == ((0, 0), [], True)
+    job = DumpJob(snapshot, receiver, 7)
+    assert not job.step(), "told: from here on the sink may let it wait"
+    assert job.step()
+    assert (receiver.told, receiver.pages, receiver.ended) == ((0, 0, 7), [], True)
     assert closed(snapshot)
 
 
@@ -128,7 +131,7 @@ def test_dump_waits_for_its_sink_and_the_shard_does_not_spin() -> None:
 def test_dump_that_nobody_wants_any_more_ends_and_closes_its_snapshot() -> None:
     snapshot = filled().engine.snapshot()
     receiver = Receiver(patience=2)
-    job = DumpJob(snapshot, receiver)
+    job = DumpJob(snapshot, receiver, -1)
     while not job.step():
         assert not closed(snapshot)
     assert len(receiver.pages) == 2
@@ -138,12 +141,33 @@ def test_dump_that_nobody_wants_any_more_ends_and_closes_its_snapshot() -> None:
 
 def test_dump_sends_one_page_a_slice() -> None:
     receiver = Receiver()
-    job = DumpJob(filled(2_000).engine.snapshot(), receiver)
+    job = DumpJob(filled(2_000).engine.snapshot(), receiver, -1)
     before = 0
     while not job.step():
         assert len(receiver.pages) - before <= 1
         before = len(receiver.pages)
     assert before > 3
+
+
+def test_large_rows_behind_many_small_ones_come_in_bounded_parts() -> None:
+    """Pages grow while rows are small: a shard once sent 64 MiB in one part, whatever its router
+    was ready for, and its loop stood still for seconds."""
+    engine = MemoryEngine()
+    batch = Batch()
+    for number in range(2_000):
+        batch.put(keycodec.log(1, number), b"small")
+    large = bytes(STREAM_CHUNK_BYTES // 2)
+    for number in range(80):
+        batch.put(keycodec.newest(b"%d" % number), large)
+    engine.write(batch, sync=True)
+    receiver = Receiver()
+    job = DumpJob(engine.snapshot(), receiver, -1)
+    while not job.step():
+        pass
+    sizes = [sum(len(key) + len(value) for key, value in page) for page in receiver.pages]
+    assert max(sizes) <= STREAM_CHUNK_BYTES
+    assert max(map(len, receiver.pages)) <= DUMP_PAGE_ROWS
+    assert receiver.pairs == engine.scan(b"\x00", b"\xff", 10_000)
 
 
 def test_dump_reaches_every_kind_of_row() -> None:
@@ -154,7 +178,7 @@ def test_dump_reaches_every_kind_of_row() -> None:
         batch.put(bytes([kind]) + b"\xff" * 9, b"3")
     engine.write(batch, sync=True)
     receiver = Receiver()
-    job = DumpJob(engine.snapshot(), receiver)
+    job = DumpJob(engine.snapshot(), receiver, -1)
     while not job.step():
         pass
     assert receiver.pairs == everything(engine)

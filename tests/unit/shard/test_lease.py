@@ -173,6 +173,30 @@ def test_inv21_end_that_a_restart_interrupted_goes_on_at_once() -> None:
     assert table.take_expired(6_000, 64) == [7]
 
 
+def test_inv21_lease_that_went_to_live_elsewhere_does_not_expire_at_its_old_home() -> None:
+    """Its home renews it: whoever ends its keys here by the old deadline ends them early."""
+    homes = {7}
+    table = LeaseTable(homes.__contains__)
+    table.grant(7, 10, 0)
+    homes.clear()
+    table.visit_strangers(5_000)
+    assert table.next_deadline_ms() is None
+    assert table.take_expired(10_000, 64) == []
+    assert table.take_expired(60_000, 64) == []
+
+
+def test_inv21_lease_that_comes_back_expires_here_again() -> None:
+    homes = {7}
+    table = LeaseTable(homes.__contains__)
+    table.grant(7, 10, 0)
+    homes.clear()
+    table.visit_strangers(5_000)
+    homes.add(7)
+    table.rehome(7, LeaseRow(10), 8_000)
+    assert table.take_expired(17_999, 64) == []
+    assert table.take_expired(18_000, 64) == [7]
+
+
 def test_ttl_of_a_lease_does_not_change_by_its_rows() -> None:
     with pytest.raises(AssertionError, match="granted once"):
         granted().put(7, LeaseRow(11), 2_000)

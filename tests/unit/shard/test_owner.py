@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from kubebraid.base import errors
@@ -265,10 +267,35 @@ def test_log_is_read_through_the_port_with_the_present_floor() -> None:
     assert [commit.revision for commit in replies[0].commits] == [2, 3]
 
 
+@pytest.mark.parametrize(
+    ("tablets", "needs", "answered"),
+    [
+        ((A,), (3,), True),
+        ((A,), (4,), False),  # 4 is closed by an owner that came later
+        ((A, B), (3, 2), False),  # B stands at 1
+        ((A, 99), (), False),  # it belongs to nobody here
+    ],
+)
+def test_inv17_log_is_refused_by_a_shard_that_is_not_the_owner_any_more(
+    tablets: tuple[int, ...], needs: tuple[int, ...], answered: bool
+) -> None:
+    """What the owner of today has committed up to 9 is not here: half a log would look whole."""
+    stand = Stand()
+    stand.write(put_call(b"/a/x"), put_call(b"/a/x"))
+    replies: list[object] = []
+    stand.owner.read_log(LogCall(tablets, EVERYTHING, 2, 9, 10, needs=needs), replies.append)
+    if answered:
+        assert isinstance(replies[0], LogReply)
+    else:
+        assert replies == [errors.OTHER_MAP]
+
+
 def test_status_counts_what_is_owned() -> None:
     stand = leased()
     size = stand.engine.disk_bytes()
-    assert stand.owner.status() == ShardStatus(size, size, 5, 1)
+    status = stand.owner.status()
+    assert replace(status, loads=()) == ShardStatus(size, size, 5, 1)
+    assert [load.tablet for load in status.loads] == [1, 2, 3, 4, 5]
 
 
 def test_status_of_an_engine_that_cannot_be_asked_has_the_size_that_was_known() -> None:

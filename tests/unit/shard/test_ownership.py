@@ -121,7 +121,7 @@ def test_reigns_come_in_order() -> None:
 
 def test_newer_map_counts_as_far_as_it_names_our_tablets_as_they_are() -> None:
     owned = owning()
-    newer = TabletMap(3, owned._tablets.tablets)
+    newer = TabletMap(3, owned.tablets.tablets)
     assert [owned.knows(version) for version in (0, 1, 2, 3)] == [False, True, False, False]
     owned.adopt_map(newer)
     assert [owned.knows(version) for version in (0, 1, 2, 3, 4)] == [False, *[True] * 3, False]
@@ -132,7 +132,7 @@ def test_newer_map_counts_as_far_as_it_names_our_tablets_as_they_are() -> None:
 def test_m06_map_that_names_another_incarnation_of_us_is_never_taken_up() -> None:
     owned = owning()
     with pytest.raises(AssertionError, match="another incarnation"):
-        owned.adopt_map(with_new_epochs(owned._tablets))
+        owned.adopt_map(with_new_epochs(owned.tablets))
 
 
 def test_inv11_touched_fence_does_not_take_back_what_a_registration_closed() -> None:

@@ -354,7 +354,7 @@ def test_what_a_page_leaves_is_remembered_for_its_range_and_revision_alone() -> 
         scene = Scene()
         then = scene.write(*[put_call(b"/a/%d" % number) for number in range(5)])
         rest = KeyRange(b"/a/2\x00", b"/a0")
-        scene.totals.remember(rest, then, 77)
+        scene.totals.remember(read_call(ALL_A, then), rest, 77)
         assert next(scene.total(rest, then)) == 77
         assert scene.finish(scene.total(KeyRange(b"/a/2", b"/a0"), then)) == 3
         assert scene.finish(scene.total(KeyRange(b"/a/2\x00", b"/a1"), then)) == 2

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubebraid.shard import fencing, keycodec
-from kubebraid.shard.fencing import FenceDamaged
+from kubebraid.shard.fencing import Fence, FenceDamaged
 from kubebraid.shard.storage.engine import Batch
 from kubebraid.shard.storage.memory import MemoryEngine
-from kubebraid.shard.witness import epoch, witness
+from kubebraid.shard.witness import epoch, remove_fence, witness
 from tests.unit.shard.fakes import (
     A,
     BreakableEngine,
@@ -108,3 +108,18 @@ def raw(engine: MemoryEngine) -> bytes:
     found = engine.get(keycodec.fence(A))
     assert found is not None
     return found
+
+
+def test_epoch_stays_when_the_fence_that_had_it_is_removed() -> None:
+    """A drained shard that is killed must not look like one that has lost its log."""
+    engine = MemoryEngine()
+    batch = Batch()
+    for tablet, oepoch in ((1, 3), (7, 5)):
+        batch.put(keycodec.fence(tablet), Fence(oepoch, 9, 0).pack())
+    engine.write(batch, sync=True)
+    for tablet in (7, 1, 7):
+        batch = Batch().put(b"x", b"")
+        remove_fence(engine, tablet, batch)
+        engine.write(batch, sync=True)
+        assert epoch(engine) == 5
+    assert engine.get(keycodec.fence(7)) is None

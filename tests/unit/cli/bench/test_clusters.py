@@ -44,3 +44,14 @@ def test_peer_stays_what_it_is(tmp_path: Path) -> None:
     make = maker(2, "single")
     assert isinstance(make(OURS, tmp_path / "ours", Tools()), Cluster)
     assert not isinstance(make(PEER, tmp_path / "peer", Tools()), Cluster)
+
+
+def test_logs_of_the_roles_stay_after_a_failure(tmp_path: Path) -> None:
+    for keep_log in (True, False):
+        made = Cluster(tmp_path / str(keep_log), Tools(), 1, "single")
+        (made.data / "logs").mkdir(parents=True)
+        (made.data / "logs" / "shard-0.log").write_text("why")
+        (made.data / "shard-0").mkdir()
+        made.remove(keep_log=keep_log)
+        assert not made.data.exists(), "it may be large"
+        assert (made.folder / "logs" / "shard-0.log").exists() is keep_log

@@ -8,6 +8,7 @@ import pytest
 
 from kubebraid.cli.bench.drivers import RequestsFailed, complete
 from kubebraid.cli.bench.figures import CLIENT_CPU, CPU, DISK, PEAK_RSS, RSS_GROWTH, Measured
+from kubebraid.cli.bench.goals import SEQUENCER
 from kubebraid.cli.bench.site import Site, cost, scaled
 
 
@@ -37,6 +38,7 @@ def test_cost_is_by_operation_and_by_role_where_there_are_several() -> None:
     assert both[CPU] == pytest.approx(110.0)
     assert both[f"{CPU} router"] == pytest.approx(50.0)
     assert both[f"{CPU} shard"] == pytest.approx(60.0)
+    assert SEQUENCER not in both
 
 
 def test_cpu_that_proc_cannot_tell_from_nothing_is_not_told() -> None:

@@ -128,7 +128,8 @@ def test_deadlines_say_when_there_is_something_to_do() -> None:
     assert told.lane.next_deadline_ms(True) is None
     told.submit("x", 5)
     assert told.lane.can_send(5)
-    assert told.lane.next_deadline_ms(True) == 5 + RAFT_OUTCOME_MS_MAX
+    assert told.lane.next_deadline_ms(True) == 0, "at once: it need not wait for a heartbeat"
+    assert told.lane.next_deadline_ms(False) == 5 + RAFT_OUTCOME_MS_MAX
     told.sent(6)
     assert not told.lane.can_send(6)
     assert told.lane.next_deadline_ms(True) == 6 + RAFT_RESUBMIT_MS

@@ -1,0 +1,1 @@
+"""A shard's part in resharding: the copy of tablets, their adoption, and what is left behind."""

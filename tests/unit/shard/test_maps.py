@@ -1,0 +1,163 @@
+"""Another map while a shard serves: what comes, what goes, and who is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from kubebraid.base import errors
+from kubebraid.base.keyspace import KeyRange
+from kubebraid.base.ports import (
+    WRITE_LEASE_ROW,
+    WRITE_PUT,
+    AllocReply,
+    AllocRequest,
+    Sample,
+    WriteCall,
+    WriteReply,
+)
+from kubebraid.base.reshard import Kind, Phase
+from kubebraid.base.tabletmap import TabletMap
+from kubebraid.coordinator.sequencer import Sequencer
+from kubebraid.proto.etcd import rpc_pb2
+from kubebraid.shard import fencing, keycodec
+from kubebraid.shard.fencing import FenceDamaged
+from kubebraid.shard.lease import LeaseRow, LeaseTask
+from kubebraid.shard.storage.engine import EngineError
+from tests.moving import MOVED, OTHER, SYSTEM, Moving
+
+
+def ready() -> Moving:
+    pair = Moving()
+    pair.grant(5)
+    pair.put(b"b1", lease=5)
+    pair.put(b"b2")
+    pair.move(MOVED, "shard-1")
+    pair.lead(Phase.PREPARING, Phase.READY, Phase.FROZEN)
+    return pair
+
+
+def test_m6_a_tablet_is_served_behind_its_fence_of_this_map() -> None:
+    pair = ready()
+    last = pair.sequencer.sample().last[MOVED]
+    pair.commit()
+    stored = pair.engines["shard-1"].get(keycodec.fence(MOVED))
+    assert stored is not None
+    fence = fencing.unpack(stored)
+    assert (fence.oepoch, fence.last) == (2, last)
+    assert pair.owned["shard-1"].closed[MOVED] == last
+    assert MOVED not in pair.owned["shard-0"].closed
+    assert pair.owned["shard-1"].proved == 0, "whoever rules accepts it first"
+
+
+def test_routers_are_told_where_each_tablet_stands() -> None:
+    pair = ready()
+    for name in pair.owners:
+        pair.published[name].clear()
+    pair.commit()
+    stand = {name: pair.published[name][0] for name in pair.owners}
+    assert all(publication.fresh for publication in stand.values())
+    assert {n.tablet for n in stand["shard-0"].news} == {SYSTEM}
+    assert {(n.tablet, n.oepoch) for n in stand["shard-1"].news} == {(MOVED, 2), (OTHER, 1)}
+
+
+def test_inv17_who_waits_for_what_has_gone_is_refused() -> None:
+    pair = ready()
+    told: list[WriteReply] = []
+    payload = rpc_pb2.PutRequest(key=b"a1").SerializeToString()
+    call = WriteCall(WRITE_PUT, payload, (SYSTEM,), pair.tablets.version, object())
+    pair.owners["shard-0"].submit([call], told.append)
+    pair.commit()
+    assert [reply.error for reply in told] == [errors.OTHER_MAP], "in the same step"
+
+
+def test_keys_are_counted_anew() -> None:
+    pair = ready()
+    pair.commit()
+    pair.settle(5)
+    counted = {n: pair.owners[n]._counts.known(KeyRange(b"b", b"c")) for n in pair.owners}
+    assert counted == {"shard-0": 0, "shard-1": 2}
+
+
+def test_a_map_that_changes_nothing_of_ours_disturbs_nobody() -> None:
+    pair = Moving()
+    pair.put(b"c1")
+    told = len(pair.published["shard-1"])
+    pair.take(replace(pair.tablets, version=2))
+    assert len(pair.published["shard-1"]) == told
+    assert pair.owned["shard-1"].knows(1), "calls that were planned before are answered"
+    assert pair.owned["shard-1"].map_version == 2
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_m13_a_map_that_names_what_is_not_here_ends_the_process(broken: bool) -> None:
+    pair = ready() if broken else Moving()
+    engine = pair.engines["shard-1"]
+    engine.breaks = broken
+    moved = replace(pair.tablets.by_id()[MOVED], shard="shard-1", oepoch=2, begin=90)
+    tablets = tuple(moved if t.id == MOVED else t for t in pair.tablets.tablets)
+    view = pair.view()._replace(tablets=TabletMap(2, tablets))
+    with pytest.raises(EngineError if broken else FenceDamaged):
+        pair.owners["shard-1"].follow(view)
+    assert MOVED not in pair.owned["shard-1"].closed
+
+
+def test_inv20_history_that_came_is_compacted_to_the_floor() -> None:
+    pair = Moving()
+    for _ in range(9):
+        pair.put(b"b1")
+    pair.compact(4)
+    pair.settle(5)
+    pair.move(MOVED, "shard-1")
+    pair.phase(Phase.PREPARING)
+    pair.compact(8)
+    pair.lead(Phase.READY, Phase.FROZEN)
+    pair.settle(300)
+    assert min(pair.log("shard-1", MOVED)) == 4
+    pair.commit()
+    pair.lead(Phase.DRAINING, Phase.DONE)
+    assert min(pair.log("shard-1", MOVED)) == 8
+
+
+class SlowAnswers:
+    """A sequencer whose answers are on their way for a while."""
+
+    def __init__(self, inner: Sequencer) -> None:
+        self._inner = inner
+        self.answers: list[Callable[[], None]] = []
+
+    def alloc(self, request: AllocRequest, done: Callable[[AllocReply], None]) -> None:
+        self._inner.alloc(request, lambda reply: self.answers.append(partial(done, reply)))
+
+    def read_revision(self, done: Callable[[Sample], None]) -> None:
+        self._inner.read_revision(done)
+
+
+def test_a_lease_whose_tablet_went_with_the_answer_is_planned_anew() -> None:
+    """A row of a lease takes no revision; the tablet that proved it is split meanwhile."""
+    pair = Moving()
+    system = replace(pair.tablets.by_id()[SYSTEM], shard="shard-1")
+    pair = Moving(TabletMap(1, (system, *pair.tablets.tablets[1:])))
+    pair.put(b"b1")
+    moved = pair.tablets.by_id()[MOVED]
+    left = replace(moved, id=11, name="left", span=KeyRange(b"b", b"b5"))
+    right = replace(moved, id=12, name="right", span=KeyRange(b"b5", b"c"))
+    pair.plan(Kind.SPLIT, "shard-0", (MOVED,), left, right)
+    pair.lead(Phase.PREPARING, Phase.READY, Phase.FROZEN)
+    writer = pair.owners["shard-0"]._writer
+    slow = writer._sequencer = SlowAnswers(pair.sequencer)
+    told: list[WriteReply] = []
+    task = LeaseTask(7, lambda row: LeaseRow(60, visiting=True))
+    call = WriteCall(WRITE_LEASE_ROW, b"", (), pair.tablets.version, task)
+    pair.owners["shard-0"].submit([call], told.append)
+    pair.owners["shard-0"].turn()
+    assert len(slow.answers) == 1
+    pair.commit()
+    slow.answers.pop()()
+    assert [reply.error for reply in told] == [errors.OTHER_MAP]
+    assert 7 not in pair.owned["shard-0"].leases
+    writer._sequencer = pair.sequencer
+    assert pair.put(b"b1").error is None
