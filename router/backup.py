@@ -14,18 +14,22 @@ Tested in tests/unit/router/test_backup.py, tests/e2e/test_etcdctl.py.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import TypeAlias
 
 from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
-from kubebraid.base.ports import Sample
+from kubebraid.base.ports import ReadCall, ReadChunk, Sample
 from kubebraid.base.revision import Revision
 from kubebraid.proto import requests, responses
 
 from .answers import Caller, after_all
 from .context import Context
 from .kv import KvService
+from .snapshots import ANY_KEY
 
 HASH_MODULUS = 1 << 32
+Done: TypeAlias = Callable[[int], None]
 
 
 class BackupService:
@@ -66,6 +70,7 @@ class BackupService:
         def answer(sample: Sample) -> None:
             self._hash(
                 caller,
+                sample,
                 sample.revision,
                 lambda total: caller.respond(sample.revision, responses.hash_of(total)),
             )
@@ -85,6 +90,7 @@ class BackupService:
             else:
                 self._hash(
                     caller,
+                    sample,
                     revision,
                     lambda total: caller.respond(
                         sample.revision,
@@ -94,24 +100,49 @@ class BackupService:
 
         self._kv.with_sample(answer)
 
-    def _hash(self, caller: Caller, revision: Revision, done: Callable[[int], None]) -> None:
+    def _hash(self, caller: Caller, sample: Sample, revision: Revision, done: Done) -> None:
+        """`done` is told the sum over all shards, each asked when everything of the sample is on
+        its disk. A tablet that changes hands meanwhile may be in no part, or in two: asked anew."""
         floor = self._context.coordinator.compact_revision()
-        sums: list[int] = []
-        owners = self._context.serving()
-
-        refused: list[RequestRefused] = []
+        parts: list[int | RequestRefused] = []
+        tablets = self._context.tablets
+        names = sorted({tablet.shard for tablet in tablets.tablets})
 
         def add(part: int | RequestRefused) -> None:
-            if isinstance(part, RequestRefused):
-                refused.append(part)
-            else:
-                sums.append(part)
-            if len(sums) + len(refused) < len(owners):
-                return
+            parts.append(part)
+            if len(parts) == len(names):
+                self._context.sequencer.read_revision(end)
+
+        def end(newest: Sample) -> None:
+            refused = [part for part in parts if isinstance(part, RequestRefused)]
             if refused:
                 caller.fail(refused[0])
+            elif newest.map_version != sample.map_version:
+                caller.fail(errors.OTHER_MAP)
             else:
-                done(sum(sums) % HASH_MODULUS)
+                done(sum(part for part in parts if isinstance(part, int)) % HASH_MODULUS)
 
-        for owner in owners:
-            owner.hash_versions(floor, revision, add)
+        for name in names:
+            owner = self._context.owners[name]
+            mine = [t.id for t in tablets.tablets if t.shard == name and t.id in sample.last]
+            needs = tuple((tablet, sample.last[tablet]) for tablet in mine)
+            read = ReadCall(ANY_KEY, sample.revision, needs, tablets.version, 0, True)
+            owner.read(read, _Written(partial(owner.hash_versions, floor, revision, add), add))
+
+
+class _Written:
+    """Asked behind what a shard has to have on its disk. Implements ReadSink."""
+
+    def __init__(self, then: Callable[[], None], refused: Callable[[RequestRefused], None]) -> None:
+        self._then = then
+        self._refused = refused
+
+    def ready(self) -> bool:
+        return True
+
+    def take(self, part: ReadChunk | RequestRefused) -> bool:
+        if isinstance(part, RequestRefused):
+            self._refused(part)
+        else:
+            self._then()
+        return False

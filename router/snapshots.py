@@ -53,7 +53,7 @@ STALLED: Final = RequestRefused(
 UNEVEN: Final = RequestRefused(
     Code.UNAVAILABLE, "kubebraid: a shard sent another size than it told; take the snapshot again"
 )
-_ANY_KEY: Final = single(b"\x00")  # the read is for its needs
+ANY_KEY: Final = single(b"\x00")  # the read is for its needs
 
 
 class Snapshots:
@@ -126,7 +126,7 @@ class _Snapshot:
                 continue
             mine = [t.id for t in tablets.tablets if t.shard == name]
             needs = tuple((tablet, sample.last[tablet]) for tablet in mine if tablet in sample.last)
-            read = ReadCall(_ANY_KEY, sample.revision, needs, tablets.version, 0, True)
+            read = ReadCall(ANY_KEY, sample.revision, needs, tablets.version, 0, True)
             owner.read(read, _Written(self, partial(owner.dump, part)))
 
     def begun(self) -> None:

@@ -197,3 +197,9 @@ class LeaseTable:
             if expires:
                 self._enqueue(lease)
         return None
+
+
+def forget_visits(leases: LeaseTable, rows: dict[LeaseId, LeaseRow]) -> None:
+    """Take out of a batch visits of leases that came to live here since they were drafted."""
+    for lease in [x for x, row in rows.items() if row.visiting and leases.is_home(x)]:
+        del rows[lease]

@@ -57,6 +57,7 @@ from .counts import KeyCounts
 from .draft import Outcome
 from .fencing import FenceDamaged
 from .foreign import Visible
+from .lease import forget_visits
 from .outcome import outcome_of
 from .ownership import Ownership
 from .seal import Sealed, last_index, seal
@@ -274,6 +275,7 @@ class Writer:
             self._flight = None  # another owner has them: nothing was allocated
             _refuse(flight.answers, errors.OTHER_MAP)
             return
+        forget_visits(self._owned.leases, evaluation.granted)
         sealed = seal(evaluation, reply.first, self._owned.fences, self._owned.oepochs)
         if len(sealed.batch):
             for stored in self.litter:

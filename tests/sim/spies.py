@@ -94,7 +94,8 @@ class Spies:
         self.windows[state.cepoch] = max(known or 0, state.lease.window)
         found = zlib.crc32(codec.encode(state))
         if self._states.setdefault(index, found) != found:
-            raise Violation("inv22", f"two states at index {index}")
+            self._broken = Violation("inv22", f"two states at index {index}")
+            raise self._broken
 
     def _mapped(self, state: codec.State) -> None:
         if state.cluster and self._world.truth.owners.mapped(state.tablets, self.last):

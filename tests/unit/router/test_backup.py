@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from kubebraid import VERSION
-from kubebraid.base import dump
+from kubebraid.base import dump, errors
 from kubebraid.base.errors import Code
 from kubebraid.proto.etcd import rpc_pb2
 from kubebraid.proto.server import METHOD_BY_PATH, Kind
@@ -299,6 +299,21 @@ def test_hash_adds_up_the_shards_modulo_2_to_the_32() -> None:
     request = rpc_pb2.HashKVRequest(revision=1 << 31)
     answer = calls.answer(calls.call("Maintenance/HashKV", request))
     assert rpc_pb2.HashKVResponse.FromString(answer).hash == 6
+
+
+def test_inv17_hash_over_a_switch_of_tablets_is_not_told() -> None:
+    """A tablet that changes hands meanwhile might be in no part of the sum, or in two."""
+    calls = Calls()
+    calls.shards.revision = 9
+    sequencer = calls.shards.sequencer
+    sequencer.hold = True
+    call_id = calls.call("Maintenance/HashKV", rpc_pb2.HashKVRequest())
+    sequencer.answer()
+    now = sequencer._now
+    sequencer._now = lambda: now()._replace(map_version=now().map_version + 1)
+    sequencer.answer()
+    code, _ = calls.refusal(call_id)
+    assert code == errors.OTHER_MAP.code
 
 
 # -- defragment ------------------------------------------------------------------------------------

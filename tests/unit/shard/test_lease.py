@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubebraid.shard.lease import LeaseRow, LeaseTable
+from kubebraid.shard.lease import LeaseRow, LeaseTable, forget_visits
 
 
 def granted(ttl_s: int = 10, now_ms: int = 1_000) -> LeaseTable:
@@ -259,3 +259,11 @@ def test_inv21_no_history_of_a_table_ends_a_lease_early_or_forgets_it(
         waiting = [due[one] for one in due if one not in ending]
         found = table.next_deadline_ms()
         assert found == min(waiting, default=None)
+
+
+def test_inv21_a_visit_that_was_drafted_before_its_lease_came_is_not_written() -> None:
+    table = LeaseTable()
+    table.put(7, LeaseRow(10), 0)
+    rows = {7: LeaseRow(10, visiting=True), 8: LeaseRow(10, visiting=True), 9: LeaseRow(5)}
+    forget_visits(table, rows)
+    assert sorted(rows) == [8, 9]
