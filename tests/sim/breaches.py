@@ -420,7 +420,7 @@ BREACHES: Final = (
     Breach("checked-before", "inv13", ("inv13", "inv04"), _checked_before, APART, 3),
     Breach("unchecked", "inv13", ("inv13", "inv04"), _unchecked, APART, 3),
     Breach("late-t0", "m08", ("inv13",), _late_t0, APART, 3),
-    Breach("same-nonce", "inv15", ("inv15",), _same_nonce, CRASHES),
+    Breach("same-nonce", "inv15", ("inv15", "inv17"), _same_nonce, CRASHES),
     Breach("ahead", "m12", ("inv11", "crash"), _ahead, CRASHES),
     Breach("unregistered", "m01", ("liveness", "answer"), _unregistered, ("crash_member",)),
     # A store that lost its end is an older copy of itself, and refused.

@@ -210,7 +210,7 @@ def test_unknown_noun_or_verb_is_exit_code_2(argv: list[str], capsys: Capture) -
 
 def test_ctl_alone_names_the_nouns(capsys: Capture) -> None:
     assert main(["ctl"]) == 2
-    assert "status, shard, tablet, coordinator" in capsys.readouterr().err
+    assert "status, shard, tablet, reshard, rebalance, coordinator" in capsys.readouterr().err
 
 
 def test_reader_that_has_gone_is_no_traceback() -> None:
