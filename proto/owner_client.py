@@ -165,9 +165,12 @@ class OwnerClient(Questions):
     # -- the link ------------------------------------------------------------------------------
 
     def opened(self, link: Link) -> None:
-        """A link that is still there is taken for lost: its successor speaks for the shard."""
-        if self._outbox.link is not None:
+        """A link that is still there is taken for lost: its successor speaks for the shard. It is
+        closed, for should the successor end at once its dialer has to try again."""
+        former = self._outbox.link
+        if former is not None:
             self._outbox.lose()
+            former.close()
         self._outbox.link = link
         self._joiner = Joiner()
         self._outbox.calls.subscribe = self._publish is not None

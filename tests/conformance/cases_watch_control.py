@@ -120,7 +120,7 @@ PROGRESSES: Final = (
          Sleep(0.3), Send(PROGRESS), Take(1)),
     case("progress.after_a_refused_watch", Open(), create("z", "a"), Send(PROGRESS), Quiet()),
     case("progress.notify", Open(), create("a", progress_notify=True), Take(1)),
-    case("progress.notify_goes_on", Open(), create("a", progress_notify=True), put("b"), Take(1),
+    case("progress.notify_goes_on", Open(), create("a", progress_notify=True), Take(1), put("b"),
          Take(1)),
     case("progress.notify_for_one_of_two", Open(), create("a"), create("b", progress_notify=True),
          Take(1)),

@@ -405,3 +405,13 @@ def test_compaction_is_asked_again_until_it_is_answered() -> None:
     assert done == [7]
     stand.reopen()
     assert stand.sent() == []
+
+
+def test_superseded_link_is_closed_so_that_its_dialer_tries_again() -> None:
+    """Its successor may end at once; nobody would dial for what stayed open behind it."""
+    stand = Stand()
+    former = stand.link
+    newer = End(former.peer)
+    stand.client.opened(newer)
+    assert former.ended
+    assert not newer.ended
