@@ -17,7 +17,6 @@ from typing import Any, Final
 
 from kubebraid.base.reshard import CopyCall, CopyReply, Phase
 from kubebraid.coordinator.reshard import Resharding
-from kubebraid.router.merge import View
 from kubebraid.shard import fencing, keycodec
 from kubebraid.shard.fencing import Fence
 from kubebraid.shard.foreign import Foreign
@@ -115,15 +114,6 @@ def _shown() -> Sequence[Any]:
     return [on(Foreign, "shows", all_)]
 
 
-def _late_news() -> Sequence[Any]:
-    """A router believes a former owner."""
-
-    def never(*_: object) -> bool:
-        return False
-
-    return [on(View, "former", never)]
-
-
 def _unswept() -> Sequence[Any]:
     """Nobody cleans."""
 
@@ -159,7 +149,6 @@ def _drop_log() -> Sequence[Any]:
     return [on(Copier, "_finish", bare)]
 
 
-FAULTS: Final = ("cut", "crash_shard", "slow")
 _RESHARDING: Final = (
     Breach("uncompared", "inv18", ("inv18", "inv17", "crash"), _uncompared),
     Breach("thawed", "m05", ("inv17", "inv18", "crash"), _thawed, members=3),
@@ -167,7 +156,6 @@ _RESHARDING: Final = (
     Breach("unfenced", "m13", ("crash", "inv18"), _unfenced),
     Breach("last-round", "inv18", ("inv05", "inv17", "inv07", "crash"), _last_round),
     Breach("shown", "inv17", ("inv05", "inv17", "crash"), _shown),
-    Breach("late-news", "inv07", ("inv07", "inv09", "crash", "liveness"), _late_news, FAULTS),
     Breach("unswept", "inv18", ("inv18",), _unswept),
     Breach("dropped-log", "m13", ("inv17", "inv07", "inv09"), _drop_log),
     Breach("unjoined", "inv21", ("inv21",), _unjoined),
