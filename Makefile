@@ -15,7 +15,7 @@ serve: install ## one node on RocksDB that etcd's clients find at its usual addr
 	$(BIN)/kubebraid serve --data-dir data --listen-client-urls http://127.0.0.1:2379 --listen-metrics-urls http://127.0.0.1:2381
 dev-cluster: install ; $(BIN)/kubebraid dev-cluster --data-dir data-cluster ## three coordinators, three shards, two routers
 test: dev ## needs no peer and nothing prepared
-	$(BIN)/python -m pytest -m "not (e2e or slow or etcd or tikv or cluster)"
+	$(BIN)/python -m pytest -n auto --maxprocesses=8 --dist=loadfile -m "not (e2e or slow or etcd or tikv or cluster)"
 
 sim: dev ; $(BIN)/python -m tests.sim --seed=1 --count=2000 --jobs=2 ## whole clusters under faults, by seeds
 check: dev ## what CI runs before the tests

@@ -19,14 +19,14 @@ from typing import TypeAlias
 
 from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
-from kubebraid.base.ports import ReadCall, ReadChunk, Sample
+from kubebraid.base.ports import Sample
 from kubebraid.base.revision import Revision
 from kubebraid.proto import requests, responses
 
 from .answers import Caller, after_all
 from .context import Context
 from .kv import KvService
-from .snapshots import ANY_KEY
+from .on_disk import when_on_disk
 
 HASH_MODULUS = 1 << 32
 Done: TypeAlias = Callable[[int], None]
@@ -105,8 +105,7 @@ class BackupService:
         its disk. A tablet that changes hands meanwhile may be in no part, or in two: asked anew."""
         floor = self._context.coordinator.compact_revision()
         parts: list[int | RequestRefused] = []
-        tablets = self._context.tablets
-        names = sorted({tablet.shard for tablet in tablets.tablets})
+        names = sorted({tablet.shard for tablet in self._context.tablets.tablets})
 
         def add(part: int | RequestRefused) -> None:
             parts.append(part)
@@ -123,26 +122,5 @@ class BackupService:
                 done(sum(part for part in parts if isinstance(part, int)) % HASH_MODULUS)
 
         for name in names:
-            owner = self._context.owners[name]
-            mine = [t.id for t in tablets.tablets if t.shard == name and t.id in sample.last]
-            needs = tuple((tablet, sample.last[tablet]) for tablet in mine)
-            read = ReadCall(ANY_KEY, sample.revision, needs, tablets.version, 0, True)
-            owner.read(read, _Written(partial(owner.hash_versions, floor, revision, add), add))
-
-
-class _Written:
-    """Asked behind what a shard has to have on its disk. Implements ReadSink."""
-
-    def __init__(self, then: Callable[[], None], refused: Callable[[RequestRefused], None]) -> None:
-        self._then = then
-        self._refused = refused
-
-    def ready(self) -> bool:
-        return True
-
-    def take(self, part: ReadChunk | RequestRefused) -> bool:
-        if isinstance(part, RequestRefused):
-            self._refused(part)
-        else:
-            self._then()
-        return False
+            then = partial(self._context.owners[name].hash_versions, floor, revision, add)
+            when_on_disk(self._context, name, sample, then, add)

@@ -24,20 +24,19 @@ tests/e2e/test_etcdctl_snapshot.py, tests/e2e/test_cluster_snapshot.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
 from kubebraid import ETCD_VERSION, VERSION
 from kubebraid.base import dump, errors
 from kubebraid.base.errors import Code, RequestRefused
-from kubebraid.base.keyspace import single
 from kubebraid.base.limits import (
     SAMPLE_WAIT_MS_MAX,
     SNAPSHOT_STALL_MS,
     SNAPSHOTS_MAX,
 )
-from kubebraid.base.ports import ReadCall, ReadChunk, Sample
+from kubebraid.base.ports import OwnerPort, Sample
 from kubebraid.base.revision import Revision
 from kubebraid.proto import requests, responses
 from kubebraid.proto.server import STREAM_HIGH_WATER_BYTES, Edge
@@ -45,6 +44,7 @@ from kubebraid.proto.server import STREAM_HIGH_WATER_BYTES, Edge
 from .answers import Caller
 from .context import Context
 from .kv import KvService
+from .on_disk import when_on_disk
 
 ETCD_STORAGE_VERSION: Final = ETCD_VERSION.rpartition(".")[0] + ".0"
 STALLED: Final = RequestRefused(
@@ -53,7 +53,6 @@ STALLED: Final = RequestRefused(
 UNEVEN: Final = RequestRefused(
     Code.UNAVAILABLE, "kubebraid: a shard sent another size than it told; take the snapshot again"
 )
-ANY_KEY: Final = single(b"\x00")  # the read is for its needs
 
 
 class Snapshots:
@@ -124,10 +123,12 @@ class _Snapshot:
             if self._alone:
                 owner.dump(part)
                 continue
-            mine = [t.id for t in tablets.tablets if t.shard == name]
-            needs = tuple((tablet, sample.last[tablet]) for tablet in mine if tablet in sample.last)
-            read = ReadCall(ANY_KEY, sample.revision, needs, tablets.version, 0, True)
-            owner.read(read, _Written(self, partial(owner.dump, part)))
+            then = partial(self._dump, owner, part)
+            when_on_disk(self._context, name, sample, then, self.fail)
+
+    def _dump(self, owner: OwnerPort, part: _Part) -> None:
+        if not self.over:
+            owner.dump(part)
 
     def begun(self) -> None:
         """A shard has told its size: with the last of them the file begins."""
@@ -217,24 +218,6 @@ class _Snapshot:
         header = self._caller.header.field(self._sampled)
         body = responses.snapshot_part(max(self._remaining, 0), blob, ETCD_STORAGE_VERSION)
         self._caller.edge.send(self._caller.call_id, header + body)
-
-
-class _Written:
-    """Answered when a shard has everything of the sample on its disk. Implements ReadSink."""
-
-    def __init__(self, snapshot: _Snapshot, then: Callable[[], None]) -> None:
-        self._snapshot = snapshot
-        self._then = then
-
-    def ready(self) -> bool:
-        return True
-
-    def take(self, part: ReadChunk | RequestRefused) -> bool:
-        if isinstance(part, RequestRefused):
-            self._snapshot.fail(part)
-        elif not self._snapshot.over:
-            self._then()
-        return False
 
 
 class _Part:
