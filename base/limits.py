@@ -134,6 +134,8 @@ COPY_PIECE_BYTES_MAX: Final = 512 * 1024  # read in one go: some milliseconds of
 COPY_WAITING_MAX: Final = 64  # rounds that wait for the source's batch slot
 COPY_FOLLOW_MS: Final = 20  # between two rounds of a copy that has caught up
 COPY_RETRY_MS: Final = 250  # after a refusal, such as a source that restarts
+COPY_AWAY_MS: Final = 1_000  # without an answer a source counts as away, and no switch begins
+COPY_SWEEP_RETRY_MS_MAX: Final = 60_000  # of a sweep that fails again and again: it reads much
 COPY_REPORT_MS: Final = 500  # how often the coordinators are told what has not changed
 COPY_CHECK_KEYS: Final = 500  # compared by one sum: some milliseconds of either loop
 COPY_CHECK_BYTES: Final = 4 << 20  # of their values, about: the same, where values are large
@@ -148,6 +150,7 @@ RESHARD_ENDED_MAX: Final = 50  # that operators can still look up
 RESHARD_FREEZE_MS: Final = 1_000  # then the switch is given up; the goal for a pause is 100 ms
 RESHARD_LAG_MAX: Final = 1_000  # revisions that the last round behind the seal may have to bring
 RESHARD_TRIES_MAX: Final = 5  # switches of one migration that came to their deadline
+RESHARD_SILENT_MS: Final = 2_000  # without a report (each 500 ms) a target counts as away
 RESHARD_RETRY_MS: Final = 500  # before the second try; each later one waits twice as long
 
 assert BATCH_WRITES_MAX >= TXN_OPS_MAX

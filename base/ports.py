@@ -345,7 +345,8 @@ class TabletLoad(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class ShardStatus:
     """What an owner says of itself. `loads`: of the tablets that it has figures of; `free_bytes`:
-    of its device, -1 if that is not known."""
+    of its device, -1 if that is not known; `undecided`: transactions over shards that others may
+    ask it about."""
 
     disk_bytes: int
     used_bytes: int
@@ -353,6 +354,7 @@ class ShardStatus:
     leases: int
     loads: tuple[TabletLoad, ...] = ()
     free_bytes: int = -1
+    undecided: int = 0
 
 
 class LeaseInfo(NamedTuple):

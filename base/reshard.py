@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from .revision import Revision, TabletId
 from .tabletmap import Tablet
@@ -157,7 +157,7 @@ class Report(NamedTuple):
     `upto` or before; ends: H of each source tablet, durable here, if the source was sealed (empty
     otherwise); served: the targets are served, or, of an old owner, cleaned; failed: why it cannot
     go on, empty if it can; freeze: the migration's, as the shard knew it: what was served before a
-    reversal is not what is served behind it."""
+    reversal is not what is served behind it; away: the source does not answer."""
 
     id: str
     shard: str
@@ -172,6 +172,7 @@ class Report(NamedTuple):
     served: bool = False
     failed: str = ""
     freeze: int = 0
+    away: bool = False
 
 
 class Action(IntEnum):
@@ -196,6 +197,13 @@ class Control(NamedTuple):
     keep_source: bool = False
 
 
+class Removal(NamedTuple):
+    """A shard that owns nothing and holds nothing is forgotten: its process ends, and its name is
+    free for an empty store."""
+
+    shard: str
+
+
 class Planned(NamedTuple):
     """A plan made on a map: taken as a whole while the map has that version. New tablets (of a
     split or a merge) have the id 0 and get theirs when it is taken; all have the shard of the
@@ -203,6 +211,9 @@ class Planned(NamedTuple):
 
     migrations: tuple[Migration, ...]
     map_version: int
+
+
+Order: TypeAlias = Planned | Control | Removal
 
 
 class Progress(NamedTuple):

@@ -34,12 +34,13 @@ _UNITS_MS: Final = {
 }
 _UNITS_BYTES: Final = {
     "": 1,
-    "KB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "KiB": 1 << 10,
-    "MiB": 1 << 20,
-    "GiB": 1 << 30,
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "kib": 1 << 10,
+    "mib": 1 << 20,
+    "gib": 1 << 30,
 }
 
 
@@ -117,11 +118,19 @@ def number(values: Values, name: str, least: int, most: int) -> int:
 
 def size_bytes(values: Values, name: str) -> int:
     """Bytes, or with a unit such as 500MB or 4GiB. Raises BadFlags."""
-    found = re.fullmatch(r"(\d{1,15})([a-zA-Z]*)", values[name])
-    if found is None or found[2] not in _UNITS_BYTES:
+    found = bytes_in(values[name])
+    if found is None:
         told = f"{values.named(name)}={values[name]}"
         raise BadFlags(f"{told} is no size; write bytes, 500MB or 4GiB")
-    return int(found[1]) * _UNITS_BYTES[found[2]]
+    return found
+
+
+def bytes_in(text: str) -> int | None:
+    """A size such as 4096, 500MB, 1.5GiB or 4gib, in bytes; None if it is none."""
+    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) *([a-zA-Z]*)", text)
+    if found is None or found[2].lower() not in _UNITS_BYTES:
+        return None
+    return int(float(found[1]) * _UNITS_BYTES[found[2].lower()])
 
 
 def duration_ms(text: str) -> float | None:

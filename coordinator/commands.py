@@ -18,7 +18,7 @@ from functools import partial
 from typing import Final, assert_never
 
 from kubebraid.base.ports import NEVER_ADOPTED, Adoption, Alarm
-from kubebraid.base.reshard import Action, Control, Phase, Planned
+from kubebraid.base.reshard import Action, Control, Phase, Planned, Removal
 
 from .migrations import Step
 from .rows import Stored, migration_of, migration_row, pairs, typed
@@ -70,7 +70,7 @@ def _fields(command: Command) -> tuple[str, Stored]:
             return "start-shard", {"cepoch": cepoch, **who, **what}
         case Adopted(shard, adoption):
             return "adopted", {"shard": shard, "adoption": adoption}
-        case Planned() | Step() | Control():
+        case Planned() | Step() | Control() | Removal():
             return _of_migrations(command)
         case RaiseFloor(revision):
             return "raise-floor", {"revision": revision}
@@ -91,16 +91,18 @@ def _of_lease(command: Acquire | Renew | Release) -> tuple[str, Stored]:
             return "release", {**who, "window": window}
 
 
-def _of_migrations(command: Planned | Step | Control) -> tuple[str, Stored]:
+def _of_migrations(command: Planned | Step | Control | Removal) -> tuple[str, Stored]:
     match command:
         case Planned(migrations, version):
             rows = [migration_row(migration) for migration in migrations]
             return "plan", {"migrations": rows, "map_version": version}
-        case Step(name, cepoch, freeze, before, after, ends, why):
+        case Step(name, cepoch, freeze, before, after, ends, why, counts):
             where = {"id": name, "cepoch": cepoch, "freeze": freeze, "before": before}
-            return "step", {**where, "after": after, "ends": ends, "why": why}
+            return "step", {**where, "after": after, "ends": ends, "why": why, "counts": counts}
         case Control():
             return "control", command._asdict()
+        case Removal():
+            return "remove-shard", command._asdict()
 
 
 def _migrations(name: str, body: Stored) -> Command | None:
@@ -112,11 +114,14 @@ def _migrations(name: str, body: Stored) -> Command | None:
         case "step":
             where = (text("id"), number("cepoch"), number("freeze"))
             row = (Phase(number("before")), Phase(number("after")))
-            return Step(*where, *row, pairs(body["ends"]), text("why"))
+            counts = typed(body.get("counts", True), bool)  # it was not said at first
+            return Step(*where, *row, pairs(body["ends"]), text("why"), counts)
         case "control":
             limits = (number("rate"), number("pause_ms"), number("lag_ms"))
             keep_source = typed(body["keep_source"], bool)
             return Control(text("id"), Action(number("action")), *limits, keep_source)
+        case "remove-shard":
+            return Removal(text("shard"))
         case _:
             return None
 

@@ -35,7 +35,9 @@ BY_OPERATOR = frozenset((Word.OPERATOR,))
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Along one row of the phase table, in this reign and this freeze. `ends`: of a commit."""
+    """Along one row of the phase table, in this reign and this freeze. `ends`: of a commit;
+    `counts`: of a way back, whether both shards were there, so that the pause was really too long.
+    """
 
     id: str
     cepoch: Epoch
@@ -44,6 +46,7 @@ class Step:
     after: Phase
     ends: tuple[tuple[TabletId, Revision], ...] = ()
     why: str = ""
+    counts: bool = True
 
 
 def plan(state: State, command: Planned) -> State | str:
@@ -69,7 +72,7 @@ def step(state: State, command: Step) -> State:
     if command.after is Phase.COMMITTED:
         return _commit(state, migration, command.ends)
     after = phases.moved(migration, command.after, command.why)
-    if migration.phase is Phase.FROZEN:
+    if migration.phase is Phase.FROZEN and command.counts:
         after = after._replace(tries=migration.tries + 1)  # it has come to its deadline
     return _with(state, after)
 

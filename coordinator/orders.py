@@ -23,7 +23,7 @@ from functools import partial
 from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
 from kubebraid.base.limits import RAFT_COMMAND_BYTES_MAX
-from kubebraid.base.reshard import Control, Planned, Progress, Report
+from kubebraid.base.reshard import Control, Order, Progress, Report
 from kubebraid.base.seams import Clock
 
 from . import commands
@@ -45,11 +45,9 @@ class Orders:
         """What a shard says of a migration; kept while this member serves."""
         self._driver.heard(report)
 
-    def order(
-        self, request: Planned | Control, done: Callable[[RequestRefused | None], None]
-    ) -> None:
-        """Take a plan, or an operator's word; `done` is told None where it is so, a definite
-        refusal, or an Unanswered."""
+    def order(self, request: Order, done: Callable[[RequestRefused | None], None]) -> None:
+        """Take a plan, an operator's word, or a shard's removal; `done` is told None where it is
+        so, a definite refusal, or an Unanswered."""
         why = self._hindered(request)
         if why:
             done(errors.precondition(f"{why}. Nothing was changed"))
@@ -65,7 +63,7 @@ class Orders:
 
         self._machine.submit(request, answered)
 
-    def _hindered(self, request: Planned | Control) -> str:
+    def _hindered(self, request: Order) -> str:
         if isinstance(request, Control):
             return self._driver.hinders(self._machine.state, request)
         if len(commands.encode(request)) > RAFT_COMMAND_BYTES_MAX:

@@ -14,7 +14,11 @@ Invariants:
   the commit; the deadline only submits the way back;
 - a commit whose outcome is unknown is submitted again as it was;
 - reports of another process than the present one of a shard count for nothing;
-- of one migration at most one step is on its way.
+- no switch begins while its source or its target is away, and one that fails then is no try;
+- of one migration at most one step is on its way;
+- while writes wait for one switch, no step of another migration is submitted: the log takes one
+  command after the other, and the commit is the next. No switch holds up the others for longer than
+  its deadline and, behind the commit, RESHARD_FREEZE_MS.
 
 Reports live in memory: a new sequencer waits until the shards repeat them (docs/decisions/0013).
 
@@ -35,6 +39,7 @@ from kubebraid.base.limits import (
     RESHARD_FREEZE_MS,
     RESHARD_LAG_MAX,
     RESHARD_RETRY_MS,
+    RESHARD_SILENT_MS,
     RESHARD_TRIES_MAX,
 )
 from kubebraid.base.reshard import ENDED, Action, Control, Migration, Phase, Progress, Report
@@ -60,6 +65,8 @@ class Resharding:
         self._state: State | None = None
         self._unfinished: tuple[Migration, ...] = ()
         self._reports: dict[tuple[str, str], Report] = {}
+        self._unread: set[tuple[str, str]] = set()  # reports that came since the last look
+        self._heard_ms: dict[tuple[str, str], int] = {}
         self._seen: dict[str, _Seen] = {}
         self._froze: dict[str, int] = {}  # when the present or last freeze began
         self._switch_ms: dict[str, int] = {}
@@ -76,6 +83,7 @@ class Resharding:
         migration = None if self._state is None else self._state.migration(report.id)
         if migration is not None and report.shard in (migration.source, migration.target):
             self._reports[report.id, report.shard] = report
+            self._unread.add((report.id, report.shard))
             self._news = True
 
     def answered(self, step: Step, changed: bool | None) -> None:
@@ -92,14 +100,17 @@ class Resharding:
         """What to submit now. `last`: of the sequencer of the state's reign, at this instant; the
         caller freezes `switching` before anything else is allocated."""
         self._follow(state, now_ms)
+        self._heard_ms |= dict.fromkeys(self._unread, now_ms)
+        self._unread.clear()
         due = self._wake_ms is not None and now_ms >= self._wake_ms
         if not self._news and not due:
             return ()
         self._news, self._wake_ms = False, None
         steps: list[Step] = []
         active = [m for m in self._unfinished if self._is_active(m)]
+        first = {m.id for m in self._unfinished if self._holds_writes(m, now_ms)}
         for migration in self._unfinished:
-            if migration.id in self._sent:
+            if migration.id in self._sent or (first and migration.id not in first):
                 continue
             step = self._next(state, migration, active, last, now_ms)
             if step is not None:
@@ -107,7 +118,22 @@ class Resharding:
                 self._sent[migration.id] = step
                 if step.after is Phase.PREPARING:
                     active.append(migration)
+                if step.after is Phase.FROZEN:
+                    first.add(migration.id)
         return tuple(steps)
+
+    def _holds_writes(self, migration: Migration, now_ms: int) -> bool:
+        """Whether writes wait for its switch, or are about to. A target that does not serve what
+        was committed may be down for long: the others do not wait for that."""
+        sent = self._sent.get(migration.id)
+        if migration.phase is Phase.FROZEN or (sent is not None and sent.after is Phase.FROZEN):
+            return True
+        if migration.phase is not Phase.COMMITTED:
+            return False
+        until = self._seen[migration.id].at_ms + RESHARD_FREEZE_MS
+        if now_ms < until:
+            self._wake(until)
+        return now_ms < until
 
     def _is_active(self, migration: Migration) -> bool:
         """Whether it copies, or its turn to do so is on its way to the log."""
@@ -137,9 +163,7 @@ class Resharding:
         if phase is Phase.FROZEN:
             self._froze[name] = now_ms
         elif phase is not Phase.COMMITTED:
-            began = self._froze.pop(name, None)
-            if began is not None and phase in (Phase.DRAINING, Phase.DONE):
-                self._switch_ms[name] = now_ms - began
+            self._froze.pop(name, None)
 
     def _forget(self, known: set[str]) -> None:
         for name in self._seen.keys() - known:
@@ -147,6 +171,7 @@ class Resharding:
             self._froze.pop(name, None)
             self._switch_ms.pop(name, None)
         self._reports = {key: told for key, told in self._reports.items() if key[0] in known}
+        self._heard_ms = {key: ms for key, ms in self._heard_ms.items() if key in self._reports}
 
     # -- what is asked -------------------------------------------------------------------------
 
@@ -174,6 +199,8 @@ class Resharding:
                 if report.verified
                 else f"the copy of {migration.id} has not been verified yet"
             )
+        if report.away:
+            return f"{migration.source} does not answer {migration.target}; try again when it does"
         if control.lag_ms and report.took_ms > control.lag_ms:
             return (
                 f"the last round of {migration.id} took {report.took_ms} ms, {control.lag_ms} ms "
@@ -223,11 +250,17 @@ class Resharding:
                 if now_ms < deadline:
                     self._wake(deadline)
                     return commit
-                found = _given_up(migration)
+                away = self._away(state, migration, now_ms)
+                return _given_up(state, migration, away)
             case _:
                 reports = (self._valid(state, migration, shard) for shard in _shards(migration))
                 found = _reported(migration, *reports)
+                served = migration.phase is Phase.COMMITTED and found is not None
+                if served and migration.id in self._froze:
+                    self._switch_ms[migration.id] = now_ms - self._froze.pop(migration.id)
                 if found is not None and found[0] is Phase.FROZEN:
+                    if self._away(state, migration, now_ms):
+                        return None  # a report tells when it is back
                     again = self._seen[migration.id].at_ms + _backoff_ms(migration)
                     if now_ms < again:
                         self._wake(again)
@@ -253,6 +286,14 @@ class Resharding:
         step = replace(_step(state, migration, Phase.COMMITTED), ends=ends)
         self._fixed[migration.id] = step
         return step
+
+    def _away(self, state: State, migration: Migration, now_ms: int) -> str:
+        """Which of its shards is not there, as far as can be seen; empty: both are."""
+        report = self._valid(state, migration, migration.target)
+        heard_ms = self._heard_ms.get((migration.id, migration.target))
+        if report is None or heard_ms is None or now_ms - heard_ms >= RESHARD_SILENT_MS:
+            return migration.target
+        return migration.source if report.away else ""
 
     def _wake(self, at_ms: int) -> None:
         self._wake_ms = at_ms if self._wake_ms is None else min(self._wake_ms, at_ms)
@@ -291,13 +332,17 @@ def _turn(state: State, migration: Migration, active: list[Migration]) -> tuple[
     return Phase.PREPARING, ""
 
 
-def _given_up(migration: Migration) -> tuple[Phase, str]:
+def _given_up(state: State, migration: Migration, away: str) -> Step:
     """The freeze has come to its deadline."""
+    if away:
+        why = f"{away} could not be reached: the switch waits for it"
+        return replace(_step(state, migration, Phase.READY, why), counts=False)
     limit = migration.pause_ms or RESHARD_FREEZE_MS
     why = f"writes had waited for {limit} ms, and the switch was not ready"
     if not migration.manual and migration.tries + 1 >= RESHARD_TRIES_MAX:
-        return Phase.ABORTED, f"{why}, {RESHARD_TRIES_MAX} times"
-    return Phase.READY, why
+        why = f"{why}, {RESHARD_TRIES_MAX} times"
+        return _step(state, migration, Phase.ABORTED, why)
+    return _step(state, migration, Phase.READY, why)
 
 
 def _reported(

@@ -24,7 +24,7 @@ from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
 from kubebraid.base.links import Link
 from kubebraid.base.ports import AllocReply, AllocRequest, Sample, ShardStart
-from kubebraid.base.reshard import Control, Planned
+from kubebraid.base.reshard import Order
 from kubebraid.proto import coordinator_reshard as codec
 from kubebraid.proto import coordinator_wire as wire
 from kubebraid.proto.coordinator_reshard import Answered, Listed
@@ -140,7 +140,7 @@ class CoordinatorService:
         else:
             self._member.set_alarm(change.alarm, change.raised, alarmed)
 
-    def _reshard(self, link: Link, number: int, request: Planned | Control) -> None:
+    def _reshard(self, link: Link, number: int, request: Order) -> None:
         def answer(refused: RequestRefused | None) -> None:
             told = codec.encode_reshard_answer(Answered(number, refused))
             link.send(CoordinatorKind.RESHARD_ANSWER, told)

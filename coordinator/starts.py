@@ -158,7 +158,8 @@ def _older(start: ShardStart, known: ShardPlace | None) -> str:
     if known is None:
         return (
             f"the data directory of {start.shard} was in use, and the coordinators have no record "
-            "of that. Nothing was changed. Give the coordinators their data back"
+            f"of that. Nothing was changed. If {start.shard} was removed, start it with an empty "
+            "directory; otherwise give the coordinators their data back"
         )
     return (
         f"the data directory of {start.shard} is an older copy: it was last taken by "

@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeAlias, assert_never
 
 from kubebraid.base.ports import NEVER_ADOPTED, Adoption, Alarm, ShardPlace
-from kubebraid.base.reshard import Control, Planned
+from kubebraid.base.reshard import ENDED, Control, Planned, Removal
 from kubebraid.base.revision import FIRST_REVISION, Epoch, Revision, TabletId
 from kubebraid.base.tabletmap import Tablet, TabletMap, with_new_epochs
 
@@ -133,6 +133,7 @@ Command: TypeAlias = (
     | Planned
     | Step
     | Control
+    | Removal
     | RaiseFloor
     | SetAlarm
 )
@@ -153,7 +154,7 @@ def apply(state: State, command: Command) -> State:
             after = after if after is state else migrations.restarted(after, command.shard)
         case Adopted():
             after = _adopted(state, command)
-        case Planned() | Control():
+        case Planned() | Control() | Removal():
             found = _asked(state, command)
             after = state if isinstance(found, str) else found
         case Step():
@@ -174,16 +175,33 @@ def apply(state: State, command: Command) -> State:
 
 
 def refusal(state: State, command: Command) -> str:
-    """Why a plan or an operator's word does not apply, for the operator; empty: it does, or there
-    is nothing to do for it."""
-    found = _asked(state, command) if isinstance(command, (Planned, Control)) else state
+    """Why a plan, an operator's word or a removal does not apply, for the operator; empty: it does,
+    or there is nothing to do for it."""
+    found = _asked(state, command) if isinstance(command, (Planned, Control, Removal)) else state
     return found if isinstance(found, str) else ""
 
 
-def _asked(state: State, command: Planned | Control) -> State | str:
-    if isinstance(command, Planned):
-        return migrations.plan(state, command)
-    return migrations.control(state, command)
+def _asked(state: State, command: Planned | Control | Removal) -> State | str:
+    match command:
+        case Planned():
+            return migrations.plan(state, command)
+        case Control():
+            return migrations.control(state, command)
+        case Removal(shard):
+            return _removed(state, shard)
+
+
+def _removed(state: State, name: str) -> State | str:
+    """Without the shard, whose store is strange from now on; gone already, it is gone."""
+    owned = sum(tablet.shard == name for tablet in state.tablets.tablets)
+    if owned:
+        return f"{name} owns {owned} tablets. Nothing was changed"
+    for migration in state.migrations:
+        if migration.phase not in ENDED and name in (migration.source, migration.target):
+            return f"{name} is needed by {migration.id}, which has not ended. Nothing was changed"
+    if state.shard(name) is None:
+        return state
+    return replace(state, shards=tuple(shard for shard in state.shards if shard.name != name))
 
 
 def _lease(state: State, command: Acquire | Renew | Release) -> State:

@@ -1,8 +1,8 @@
 """Resharding as operators ask for it and see it: values, and their bytes in kubebraid.admin.v1.
 
-What it is: what PlanReshard, ControlReshard and ListReshard are asked and answer, for the router
-that carries it out and the command that shows it. What it is not: a plan (router/planner.py), or
-what coordinators and shards say to each other (coordinator_reshard.py).
+What it is: what PlanReshard, ControlReshard, ListReshard and RemoveShard are asked and answer, for
+the router that carries it out and the command that shows it. What it is not: a plan
+(router/planner.py), or what coordinators and shards say to each other (coordinator_reshard.py).
 
 Words: a *step* is one migration as people see it: its tablets with their ranges as text. A plan's
 *token* is the plan itself, in bytes that only routers read: who sends it back has it recorded as
@@ -38,6 +38,7 @@ from .owner_wire import Malformed
 PLAN_RESHARD: Final = "/kubebraid.admin.v1.Admin/PlanReshard"
 CONTROL_RESHARD: Final = "/kubebraid.admin.v1.Admin/ControlReshard"
 LIST_RESHARD: Final = "/kubebraid.admin.v1.Admin/ListReshard"
+REMOVE_SHARD: Final = "/kubebraid.admin.v1.Admin/RemoveShard"
 
 ESCAPE: Final = re.compile(rb"\\(x[0-9a-f]{2})?", re.IGNORECASE)
 T = TypeVar("T")
@@ -263,6 +264,22 @@ def encode_done() -> bytes:
 @checked
 def decode_done(body: bytes) -> None:
     pb.ControlReshardResponse.FromString(body)
+
+
+# -- a shard that goes -------------------------------------------------------------------------
+
+
+def encode_remove(name: str) -> bytes:
+    return pb.RemoveShardRequest(name=name).SerializeToString()
+
+
+@checked
+def decode_remove(body: bytes) -> str:
+    return pb.RemoveShardRequest.FromString(body).name
+
+
+def encode_removed() -> bytes:
+    return pb.RemoveShardResponse().SerializeToString()
 
 
 # -- lists -------------------------------------------------------------------------------------

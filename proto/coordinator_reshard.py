@@ -27,9 +27,11 @@ from kubebraid.base.reshard import (
     Control,
     Kind,
     Migration,
+    Order,
     Phase,
     Planned,
     Progress,
+    Removal,
     Report,
 )
 from kubebraid.base.revision import Revision, TabletId
@@ -157,6 +159,7 @@ def _report_of(message: pb.Report) -> Report:
         message.served,
         message.failed,
         message.freeze,
+        message.away,
     )
 
 
@@ -187,19 +190,23 @@ class Listed(NamedTuple):
     migrations: tuple[Progress, ...] | None
 
 
-def encode_reshard(number: int, request: Planned | Control) -> bytes:
+def encode_reshard(number: int, request: Order) -> bytes:
     message = pb.Reshard(number=number)
     if isinstance(request, Planned):
         message.map_version = request.map_version
         message.plan.extend(migration_message(migration) for migration in request.migrations)
+    elif isinstance(request, Removal):
+        message.removal = request.shard
     else:
         message.control.CopyFrom(pb.Control(**request._asdict()))
     return message.SerializeToString()
 
 
 @checked
-def decode_reshard(body: bytes) -> tuple[int, Planned | Control]:
+def decode_reshard(body: bytes) -> tuple[int, Order]:
     message = pb.Reshard.FromString(body)
+    if message.removal:
+        return message.number, Removal(message.removal)
     if not message.HasField("control"):
         plan = tuple(migration_of(told) for told in message.plan)
         return message.number, Planned(plan, message.map_version)

@@ -7,7 +7,8 @@ What it is: the kinds of messages and their codec, pure. What it is not: migrati
 Invariants:
 - M11: a sample travels as the changes behind what the asker said it knows, or whole where its reign
   or map differs; a tablet that a partial one lacks has the last that the asker knew;
-- what is decoded is what was encoded;
+- what is decoded is what was encoded; the map and the migrations that a state has in common with
+  the one before are neither encoded nor decoded again: all coordinators tell each state to all;
 - bytes that are no message of ours raise Malformed, whatever they are.
 
 Worked example: the asker knows (cepoch 3, map 7, R 40); R is 42 and only tablet 2 was written
@@ -20,7 +21,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import IntEnum
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from kubebraid.base.errors import Code, RequestRefused
 from kubebraid.base.ports import (
@@ -33,6 +35,7 @@ from kubebraid.base.ports import (
     ShardPlace,
     ShardStart,
 )
+from kubebraid.base.reshard import Migration
 from kubebraid.base.revision import Epoch, Revision, TabletId
 from kubebraid.base.tabletmap import TabletMap
 
@@ -44,6 +47,9 @@ from .coordinator_reshard import (
     tablets_of,
 )
 from .internal import coordinator_pb2 as pb
+
+MAPS_KEPT: Final = 4  # that a process meets at a time, from coordinators of which some lag
+MIGRATIONS_KEPT: Final = 512  # RESHARD_UNFINISHED_MAX and RESHARD_ENDED_MAX, and some steps
 
 
 class CoordinatorKind(IntEnum):
@@ -353,7 +359,6 @@ def decode_status(body: bytes) -> tuple[int, MemberStatus]:
 
 
 def encode_state(view: ClusterView) -> bytes:
-    tablets = view.tablets.tablets
     state = pb.ClusterState(
         applied=view.applied,
         cluster=view.cluster,
@@ -361,8 +366,6 @@ def encode_state(view: ClusterView) -> bytes:
         serves=view.serves,
         sequencer=view.sequencer,
         floor=view.floor,
-        tablets=tablets_message(view.tablets.version, tablets),
-        migrations=[migration_message(migration) for migration in view.migrations],
     )
     alarms = sorted(view.alarms)
     state.alarm_members.extend([alarm.member for alarm in alarms])
@@ -376,7 +379,31 @@ def encode_state(view: ClusterView) -> bytes:
         pb.ShardStore(confirmed=_adoption(shard.confirmed), tried=shard.tried)
         for shard in view.shards
     )
-    return state.SerializeToString()
+    # The fields of a message may come in any order, and a repeated one in parts.
+    parts = (_tablets_part(view.tablets), *map(_migration_part, view.migrations))
+    return b"".join((state.SerializeToString(), *parts))
+
+
+@lru_cache(MAPS_KEPT)
+def _tablets_part(tablets: TabletMap) -> bytes:
+    message = tablets_message(tablets.version, tablets.tablets)
+    return pb.ClusterState(tablets=message).SerializeToString()
+
+
+@lru_cache(MIGRATIONS_KEPT)
+def _migration_part(migration: Migration) -> bytes:
+    return pb.ClusterState(migrations=[migration_message(migration)]).SerializeToString()
+
+
+@lru_cache(MAPS_KEPT)
+def _tablets_in(part: bytes) -> TabletMap:
+    message = pb.Tablets.FromString(part)
+    return TabletMap(message.version, tablets_of(message))
+
+
+@lru_cache(MIGRATIONS_KEPT)
+def _migration_in(part: bytes) -> Migration:
+    return migration_of(pb.Migration.FromString(part))
 
 
 @checked
@@ -399,9 +426,9 @@ def decode_state(body: bytes) -> ClusterView:
         state.cepoch,
         state.serves,
         state.sequencer,
-        TabletMap(state.tablets.version, tablets_of(state.tablets)),
+        _tablets_in(state.tablets.SerializeToString()),
         state.floor,
         frozenset(Alarm(member, kind) for member, kind in alarms),
         tuple(ShardPlace(*shard) for shard in shards),
-        tuple(migration_of(migration) for migration in state.migrations),
+        tuple(_migration_in(told.SerializeToString()) for told in state.migrations),
     )

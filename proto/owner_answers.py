@@ -333,6 +333,7 @@ def encode_status(status: ShardStatus) -> bytes:
         tablets=status.tablets,
         leases=status.leases,
         free_bytes=status.free_bytes,
+        undecided=status.undecided,
         load_tablets=[load.tablet for load in status.loads],
         load_bytes=[load.bytes for load in status.loads],
         load_keys=[load.keys for load in status.loads],
@@ -353,4 +354,5 @@ def _status(message: owner_pb2.OwnerStatus) -> ShardStatus:
     figures = (message.load_bytes, message.load_keys, message.load_writes, message.load_p99)
     columns = zip(message.load_tablets, *figures, strict=True)
     sizes = (message.disk_bytes, message.used_bytes, message.tablets, message.leases)
-    return ShardStatus(*sizes, tuple(TabletLoad(*load) for load in columns), message.free_bytes)
+    loads = tuple(TabletLoad(*load) for load in columns)
+    return ShardStatus(*sizes, loads, message.free_bytes, message.undecided)

@@ -137,6 +137,10 @@ class OwnerClient(Questions):
     def status(self) -> ShardStatus:
         return self._status
 
+    def removed(self) -> None:
+        """The shard is none of the cluster any more: its figures count no more."""
+        self._status = ShardStatus(0, 0, 0, 0)
+
     @property
     def connected(self) -> bool:
         """Whether there is a link to it now."""

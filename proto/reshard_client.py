@@ -21,7 +21,7 @@ from collections.abc import Callable
 from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
 from kubebraid.base.links import Link
-from kubebraid.base.reshard import Control, Planned, Progress, Report
+from kubebraid.base.reshard import Order, Progress, Report
 
 from . import coordinator_reshard as codec
 from .coordinator_wire import CoordinatorKind
@@ -43,9 +43,7 @@ class ReshardClient(SequencerClient):
         if self._serving is not None:
             self._serving.send(CoordinatorKind.REPORT, codec.encode_report(report))
 
-    def reshard(
-        self, request: Planned | Control, done: Callable[[RequestRefused | None], None]
-    ) -> None:
+    def reshard(self, request: Order, done: Callable[[RequestRefused | None], None]) -> None:
         """`done` is told None where it is so, by the log; a definite refusal with its reason; or an
         Unanswered (`definite` is False): to be looked up, or asked again as it is, for plans and
         words are idempotent."""

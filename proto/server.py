@@ -133,7 +133,9 @@ def _services() -> list[MethodSpec]:
         "v3lockpb.Lock": "Lock Unlock",
         "v3electionpb.Election": "Campaign Proclaim Leader Observe:s Resign",
         "grpc.health.v1.Health": "Check List Watch:s",
-        "kubebraid.admin.v1.Admin": "ClusterStatus PlanReshard ControlReshard ListReshard",
+        "kubebraid.admin.v1.Admin": (
+            "ClusterStatus PlanReshard ControlReshard ListReshard RemoveShard"
+        ),
     }
     shapes = {"": Shape.UNARY, "s": Shape.SERVER_STREAM, "b": Shape.BIDI}
     found = []

@@ -3,8 +3,8 @@
 What it is: one OwnerClient a shard, and the dialer that follows its address from state to state.
 What it is not: who listens, or what is asked.
 
-Invariants: a client stays the same over all lives of its shard; only a link of the process that the
-newest state names is used.
+Invariants: a client stays the same over all lives of its shard, also where it was removed and comes
+again; only a link of the process that the newest state names is used.
 
 Worked example: shard-0 comes back at another port: the state names it, the old dialer ends, a new
 one dials, and the client, whose calls were refused meanwhile, is opened again.
@@ -39,6 +39,13 @@ class _Shard:
         self.client.opened(link)
         self._on_open()
 
+    def leave(self) -> None:
+        """It was removed from the cluster."""
+        dialer, self.place, self.dialer = self.dialer, None, None
+        if dialer is not None:
+            dialer.close()
+        self.client.removed()
+
     def received(self, link: Link, kind: int, body: bytes) -> None:
         self.client.received(link, kind, body)
 
@@ -57,7 +64,10 @@ class ShardLinks:
         self._shards: dict[str, _Shard] = {}
 
     def follow(self, names: Iterable[str], view: ClusterView) -> None:
-        """Know these shards; reach those that the state says where to find."""
+        """Know these shards; reach those that the state says where to find, and no others."""
+        for known in self._shards.values():
+            if known.place is not None and view.shard(known.place.name) is None:
+                known.leave()
         for name in sorted(names):
             shard = self._shards.get(name)
             if shard is None:

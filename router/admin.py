@@ -27,10 +27,10 @@ from kubebraid.proto import requests
 from kubebraid.proto.adminwire import ClusterStatus, Coordinator, Load, Sequencer, Shard, Tablet
 from kubebraid.proto.coordinator_client import CoordinatorClient
 from kubebraid.proto.coordinator_wire import MemberStatus
-from kubebraid.proto.owner_client import OwnerClient
 
 from .answers import Caller
 from .context import Context
+from .members import present, reachable
 from .merge import View
 
 ROUND_MS_MAX: Final = 500  # a coordinator that lives answers in its next turn
@@ -145,17 +145,14 @@ class AdminService:
 
     def _shards(self, places: Mapping[str, ShardPlace]) -> tuple[Shard, ...]:
         found = []
-        for name, owner in sorted(self._context.owners.items()):
+        for name, owner in sorted(present(self._context).items()):
             place = places.get(name)
             status = owner.status()
-            if not isinstance(owner, OwnerClient) or owner.connected:
-                state = wire.UP
-            else:
-                state = wire.NEVER if place is None else wire.DOWN
+            away = wire.NEVER if place is None else wire.DOWN
             shard = Shard(
                 name=name,
                 address="" if place is None else place.address,
-                state=state,
+                state=wire.UP if reachable(owner) else away,
                 store="" if place is None else place.store,
                 incarnation=0 if place is None else place.incarnation,
                 disk_bytes=status.disk_bytes,

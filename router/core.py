@@ -112,6 +112,7 @@ class Router:
             "Admin/PlanReshard": self._reshard.plan,
             "Admin/ControlReshard": self._reshard.control,
             "Admin/ListReshard": self._reshard.list,
+            "Admin/RemoveShard": self._reshard.remove,
             **self.concurrency.handlers(),
         }
         table: list[Handler] = []

@@ -1,4 +1,4 @@
-"""Resharding by an operator's word: PlanReshard, ControlReshard, ListReshard of kubebraid.admin.v1.
+"""Resharding by an operator's word: {Plan,Control,List}Reshard, RemoveShard of kubebraid.admin.v1.
 
 What it is: what is asked of the coordinator and the shards for a plan, in which order, and what
 becomes of the answers. What it is not: the plan (`planner.py`), or the migrations, which go on
@@ -27,18 +27,18 @@ from typing import Final, TypeVar
 from kubebraid.base import errors
 from kubebraid.base.errors import Code, RequestRefused
 from kubebraid.base.ports import KeySource, TabletLoad
-from kubebraid.base.reshard import Control, Kind, Planned, Progress
+from kubebraid.base.reshard import Kind, Order, Planned, Progress, Removal
 from kubebraid.base.revision import TabletId
 from kubebraid.proto import adminreshard as wire
 from kubebraid.proto.adminreshard import Plan, PlanRequest, Verb
 from kubebraid.proto.coordinator_client import CoordinatorClient
-from kubebraid.proto.owner_client import OwnerClient
 from kubebraid.proto.owner_wire import Malformed
 
 from . import steps
 from .answers import Caller
 from .context import Context
 from .draft import Scene, Standing
+from .members import hindered, present, reachable
 from .naming import refuse
 from .planner import Made, plan
 from .splits import to_sample
@@ -92,6 +92,25 @@ class ReshardService:
             what = f"migration {control.id} took '{control.action.name.lower()}'"
             done = wire.encode_done()
             self._ask(caller, client, control, what, lambda: _respond(caller, done))
+
+    def remove(self, caller: Caller, payload: bytes) -> None:
+        """A shard that holds nothing is forgotten."""
+        name = self._decoded(caller, wire.decode_remove, payload)
+        client = None if name is None else self._client(caller)
+        if name is None or client is None:
+            return
+        shards = present(self._context)
+        if name not in shards:
+            known = ", ".join(sorted(shards))
+            caller.fail(refuse(f"no shard is called {name!r}; there are {known}", Code.NOT_FOUND))
+            return
+        why = hindered(name, self._context)
+        if why:
+            caller.fail(refuse(why))
+            return
+        done = wire.encode_removed()
+        what = f"shard {name} is removed"
+        self._ask(caller, client, Removal(name), what, lambda: _respond(caller, done))
 
     def list(self, caller: Caller, payload: bytes) -> None:
         ids = self._decoded(caller, wire.decode_list_request, payload)
@@ -203,7 +222,7 @@ class ReshardService:
         self,
         caller: Caller,
         client: CoordinatorClient,
-        request: Planned | Control,
+        request: Order,
         what: str,
         done: Callable[[], None],
     ) -> None:
@@ -236,10 +255,8 @@ class ReshardService:
 
     def standings(self) -> dict[str, Standing]:
         return {
-            name: Standing(
-                not isinstance(owner, OwnerClient) or owner.connected, owner.status().free_bytes
-            )
-            for name, owner in self._context.owners.items()
+            name: Standing(reachable(owner), owner.status().free_bytes)
+            for name, owner in present(self._context).items()
         }
 
     def _client(self, caller: Caller) -> CoordinatorClient | None:

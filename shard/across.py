@@ -20,7 +20,8 @@ Invariants:
 - whatever was prepared, our next Alloc names all our tablets: it closes a revision that was handed
   out for nothing, and its sample lets routers show one that was applied;
 - M7: a decision stays until each participant has applied it durably; where the router does not
-  tell, the primary asks them.
+  tell, the primary asks them; a shard is removed from the cluster only when it has none left, so
+  what a removed primary did not tell is aborted.
 
 Worked example: shard-0 (primary) and shard-1 are prepared; the router asks COMMIT 12 and dies.
 shard-0 has applied 12 and holds the decision. shard-1 asks it after ACROSS_PREPARED_MS, applies 12,
@@ -61,8 +62,8 @@ from . import fencing, keycodec
 from .decisions import OpenDecisions
 from .fencing import FenceDamaged
 from .intents import Decision, Intent, decisions, pack_decision, pack_intent, undecided
-from .locks import LockQueue, Waiting, named_tablets
-from .ownership import Ownership
+from .locks import LockQueue, named_tablets
+from .ownership import Ownership, is_removed
 from .seal import last_index, seal
 from .seams import ShardSeams
 from .settle import Fences, Settler, refusal
@@ -111,7 +112,9 @@ class Participant:
         self._writer = writer
         self._owns = partial(_owns, shard.owned)
         self.locks = LockQueue(shard.owned, writer, self._clock, self._owns)
-        self._open = OpenDecisions(shard.owned.shard, shard.peers, writer.litter)
+        self._open = OpenDecisions(
+            shard.owned.shard, shard.peers, writer.litter, partial(is_removed, shard.owned)
+        )
         self._held: _Held | None = None
         self._writers_turn = False  # a slot that was given back is offered to the queue first
         now_ms = self._clock.now_ms()
@@ -157,6 +160,11 @@ class Participant:
         """Nobody has the batch slot, and no share waits for a decision."""
         return self._held is None and self._writer.free
 
+    @property
+    def undecided(self) -> int:
+        """How many transactions others may ask about here."""
+        return len(self._open) + (self._held is not None)
+
     # -- the slot ------------------------------------------------------------------------------
 
     def _grant(self, now_ms: int) -> None:
@@ -164,10 +172,8 @@ class Participant:
         if not self._writer.free or self._owned.proved != self._owned.cepoch:
             return
         waiting = self.locks.first()
-        if waiting is not None:
-            self._take(waiting, now_ms)
-
-    def _take(self, waiting: Waiting, now_ms: int) -> None:
+        if waiting is None:
+            return
         share = self._writer.evaluation(Share)
         try:
             verdicts = share.verdicts(waiting.op)
@@ -319,11 +325,15 @@ class Participant:
         return False
 
     def _overdue(self, held: _Held, now_ms: int) -> None:
-        if not held.durable or held.intent is None or held.intent.primary == self._owned.shard:
+        intent, owned = held.intent, self._owned
+        if not held.durable or intent is None or intent.primary == owned.shard:
             self._drop(held)
             return
+        if is_removed(owned, intent.primary):
+            self._drop(held)  # it had no decision when it went, and makes none any more
+            return
         held.until_ms = now_ms + ACROSS_ASK_MS
-        primary = self._peers.get(held.intent.primary)
+        primary = self._peers.get(intent.primary)
         if primary is not None:
             primary.across(AcrossCall(Step.RESOLVE, held.txn), partial(self._resolved, held))
 
@@ -355,7 +365,7 @@ def _repeated(writer: Writer, owns: Callable[[Leaf], bool], held: _Held) -> Shar
 
 def _idle(held: _Held | None, queue: LockQueue, decided: OpenDecisions) -> bool:
     """Asked first, for the sake of the shard's loop: most of its turns find nothing here."""
-    return held is None and queue.empty and decided.empty
+    return held is None and queue.empty and not decided
 
 
 def _owns(owned: Ownership, leaf: Leaf) -> bool:

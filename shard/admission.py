@@ -9,7 +9,8 @@ Invariants:
 - inv17: a call that was planned with a map that names our tablets otherwise is refused;
 - inv15, inv18: nothing that would change a sealed tablet is admitted: not by its keys, nor by a
   lease that lives there or has a key there;
-- a shard that owns nothing admits nothing: there is no fence by which a batch could be told;
+- a shard that owns nothing, or nothing that stays, admits nothing: there is no fence by which a
+  batch could be told;
 - each refusal is definite: the router plans anew and tries again.
 
 Worked example: `pods` is sealed: a put of a pod is refused, and so is the revoke of a lease that a
@@ -56,6 +57,8 @@ def _changes_sealed(owned: Ownership, reader: Reader, call: WriteCall) -> bool:
         return True
     if call.kind not in _LEASES:
         return False
+    if owned.sealed >= owned.oepochs.keys():
+        return True
     if any(tablet in owned.sealed for tablet in owned.tablets_of(_HOMES)):
         return True
     return call.kind == WRITE_LEASE_REVOKE and _has_sealed_key(owned, reader, call)

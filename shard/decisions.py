@@ -6,6 +6,7 @@ What it is not: the deciding (`across.py`), or the rows (`intents.py`).
 Invariants:
 - M7: a decision is forgotten when its router says that all have applied it, or when all have said
   so to us, never for its age;
+- a participant that was removed from the cluster had applied it: it held no share any more;
 - a row goes with a later batch of the shard; one that a crash leaves is found at the start and its
   participants are asked, which does nothing to those that have applied it.
 
@@ -17,7 +18,7 @@ Tested in tests/unit/shard/test_decisions.py, tests/property/test_across.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -42,17 +43,21 @@ class OpenDecisions:
     """Those of one shard."""
 
     def __init__(
-        self, shard: str, peers: Mapping[str, ParticipantPort], litter: list[bytes]
+        self,
+        shard: str,
+        peers: Mapping[str, ParticipantPort],
+        litter: list[bytes],
+        is_removed: Callable[[str], bool],
     ) -> None:
-        """`litter`: stored keys that the next batch deletes."""
+        """`litter`: stored keys that the next batch deletes; `is_removed`: of a shard's name."""
         self._shard = shard
         self._peers = peers
         self._litter = litter
+        self._is_removed = is_removed
         self._open: dict[TxnId, _Open] = {}
 
-    @property
-    def empty(self) -> bool:
-        return not self._open
+    def __len__(self) -> int:
+        return len(self._open)
 
     def add(self, txn: TxnId, decision: Decision, due_ms: int) -> None:
         """`due_ms`: when the participants are asked, if nobody says that they have applied it."""
@@ -80,7 +85,9 @@ class OpenDecisions:
         call = AcrossCall(Step.APPLY, txn, revision=known.revision)
         for name in sorted(known.missing):
             peer = self._peers.get(name)
-            if peer is not None:
+            if self._is_removed(name):
+                self._confirmed(txn, known, name, AcrossReply())
+            elif peer is not None:
                 peer.across(call, partial(self._confirmed, txn, known, name))
 
     def _confirmed(self, txn: TxnId, known: _Open, name: str, reply: AcrossReply) -> None:

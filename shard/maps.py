@@ -4,8 +4,9 @@ What it is: the order of the steps, each of which is some part's. What it is not
 start of a process (`role.py`).
 
 Invariants:
-- M6: a tablet that comes is served only behind the synced batch with its fence under this map's
-  owner epoch, at H;
+- M6: a tablet that comes is served only behind the batch with its fence under this map's owner
+  epoch, at H. It is not synced: the copy is, with all that a start needs to take the tablet again,
+  and the first write behind it syncs both, while all writes of the tablet wait for this batch;
 - whoever waits for what is ours no more is refused as definite, in the same step;
 - a shard that owns nothing knows no lease: of one that it only visited it has no key any more;
 - routers are told anew where each of our tablets stands.
@@ -18,10 +19,11 @@ Tested in tests/property/test_reshard_copy.py, tests/unit/shard/test_maps.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kubebraid.base.ports import ClusterView, Publication
+from kubebraid.base.reshard import Migration
 from kubebraid.base.revision import LeaseId, TabletId
 from kubebraid.base.seams import Clock
 from kubebraid.base.tabletmap import TabletMap
@@ -34,7 +36,7 @@ from .fencing import Fence
 from .guests import Guests
 from .lease import LeaseRow
 from .ownership import Ownership
-from .reshard.arrival import fences_of, leases_of
+from .reshard.arrival import committed, fences_of, leases_of
 from .reshard.moves import Moves
 from .storage.engine import Batch, Engine
 from .writer import Writer
@@ -63,8 +65,9 @@ class Parts:
 def follow(parts: Parts, moves: Moves, view: ClusterView) -> None:
     """A newer state of the coordinators. Raises EngineError, FenceDamaged, KubeBraidError: then
     nothing more may be served."""
+    parts.owned.members = frozenset(place.name for place in view.shards)
     if view.tablets.version > parts.owned.map_version:
-        _take(parts, view.tablets)
+        _take(parts, view.tablets, view.migrations)
     if not parts.owned.oepochs and len(parts.owned.leases):
         parts.engine.write(Batch().delete_range(*keycodec.LEASES), sync=True)
         for lease in parts.owned.leases.ids(visits=True):
@@ -72,7 +75,7 @@ def follow(parts: Parts, moves: Moves, view: ClusterView) -> None:
     moves.follow(view.migrations)
 
 
-def _take(parts: Parts, tablets: TabletMap) -> None:
+def _take(parts: Parts, tablets: TabletMap, migrations: Sequence[Migration]) -> None:
     owned = parts.owned
     come = [t for t in tablets.tablets if t.shard == owned.shard and t.id not in owned.oepochs]
     rows: dict[LeaseId, LeaseRow] = {}
@@ -80,9 +83,9 @@ def _take(parts: Parts, tablets: TabletMap) -> None:
     if come:
         batch = Batch()
         fences = fences_of(parts.engine, come, batch)
-        cells = owned.foreign.cells
+        cells = committed(owned.foreign.cells.values(), migrations)
         rows, emptied = leases_of(cells, tablets, owned.shard, owned.leases.known, batch)
-        parts.engine.write(batch, sync=True)
+        parts.engine.write(batch, sync=False)
         owned.foreign.add(*emptied)
     if not owned.adopt_map(tablets, fences):
         return

@@ -211,7 +211,8 @@ class Owner(LeaseDesk):
             pass  # whoever writes or reads meets it too, and says so
         size, free = self._size, self._seams.space.free_bytes()
         tablets, leases = len(self._owned.oepochs), len(self._owned.leases)
-        return ShardStatus(size, size, tablets, leases, self._figures, free)
+        told = (self._figures, free, self.participant.undecided)
+        return ShardStatus(size, size, tablets, leases, *told)
 
     def sample_keys(
         self,
@@ -262,7 +263,8 @@ class Owner(LeaseDesk):
         more |= self.participant.turn(now_ms)
         more |= self._writer.turn()
         more |= self._reader.turn()
-        more |= self._upkeep.turn(now_ms)
+        if not self._moves.switching(now_ms):
+            more |= self._upkeep.turn(now_ms)
         return more
 
     def next_deadline_ms(self) -> int | None:

@@ -74,6 +74,7 @@ class Ownership:
         self.stopped = False
         self.tablets = tablets
         self.sealed: frozenset[TabletId] = frozenset()  # about to go: no write is admitted
+        self.members: frozenset[str] = frozenset()  # all shards that were started; none: not known
         self.migrating: frozenset[str] = frozenset()  # shards that a migration names, if unfinished
         self.foreign = Foreign(
             self.owns, self.oepochs.__contains__, lambda area: _owns(self.tablets, shard, area)
@@ -226,6 +227,11 @@ class Ownership:
             self.committed_revision = max(self.committed_revision, fence.last)
         assert sample.revision >= self.known, "R never falls"
         self.known = sample.revision
+
+
+def is_removed(owned: Ownership, shard: str) -> bool:
+    """Whether a shard that was there is none of the cluster any more."""
+    return bool(owned.members) and shard not in owned.members
 
 
 def _owns(tablets: TabletMap, shard: str, area: Area) -> bool:

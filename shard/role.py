@@ -130,7 +130,7 @@ class ShardRole:
         mark(self._engine, options.name)
         taken = Adoption(options.incarnation)
         beside = Batch().put(ADOPTED_CELL, adoption.pack(taken))
-        settle_cells(self._engine, view.tablets, options.name, beside)
+        settle_cells(self._engine, view.tablets, view.migrations, options.name, beside)
         self._taken = view.tablets
         self._fences = adopt(self._engine, options.name, view.tablets, beside)
         if self._fences:
@@ -164,7 +164,10 @@ class ShardRole:
     def _follow(self, view: ClusterView, owned: Ownership) -> None:
         assert self.owner is not None
         known = view.shard(self._options.name)
-        if known is None or known.incarnation != self._options.incarnation:
+        if known is None:
+            self._on_fatal(StaleEpoch(f"{self._options.name} was removed from the cluster"))
+            return
+        if known.incarnation != self._options.incarnation:
             self._replaced()
             return
         self._take(view, self.owner)

@@ -5,7 +5,8 @@ What it is: the pure step between `Alloc` and the engine write. What it is not: 
 Invariants:
 - every changed key leaves its old version in the history space and one log row names it;
 - a fence row of each touched tablet is in the same engine batch (inv15), and of our first tablet
-  where leases alone are written;
+  that stays (`prover`) where leases alone are written: of one that goes nothing may be written any
+  more once its last rows were read;
 - the answers' header revisions are first - 1 + position (invariant 4).
 
 Worked example: put a (absent before) at first=11 in tablet 3 writes n/a, l/3/11, f/3=(.., 11, ..).
@@ -16,7 +17,7 @@ Tested in tests/unit/shard/test_seal.py and through tests/property/test_history.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,13 +49,20 @@ def last_index(changes: Sequence[Change]) -> dict[TabletId, int]:
     return {change.tablet: change.index for change in changes}
 
 
+def prover(oepochs: Mapping[TabletId, Epoch], going: Set[TabletId]) -> TabletId:
+    """The tablet by whose fence a batch of leases alone is told. `going`: about to be another
+    shard's; where all are, what is in flight is waited for (`reshard/source.py`)."""
+    return min(oepochs.keys() - going or oepochs)
+
+
 def seal(
     evaluation: Evaluation,
     first: Revision,
     fences: Mapping[TabletId, Fence],
     oepochs: Mapping[TabletId, Epoch],
+    going: Set[TabletId] = frozenset(),
 ) -> Sealed:
-    """Settle every drafted row and build the engine batch."""
+    """Settle every drafted row and build the engine batch. `going`: see `prover`."""
     batch = Batch()
     for change in evaluation.changes:
         if change.new is not None:
@@ -68,7 +76,7 @@ def seal(
         for tablet, index in last_index(evaluation.changes).items()
     }
     if not advanced and (evaluation.granted or evaluation.revoked):
-        home = min(oepochs)
+        home = prover(oepochs, going)
         advanced = {home: fencing.touch(fences[home], oepochs[home])}
     for tablet, fence in advanced.items():
         batch.put(keycodec.fence(tablet), fence.pack())

@@ -60,7 +60,7 @@ from .foreign import Visible
 from .lease import forget_visits
 from .outcome import outcome_of
 from .ownership import Ownership
-from .seal import Sealed, last_index, seal
+from .seal import Sealed, last_index, prover, seal
 from .seams import ShardSeams
 from .settle import Settler, refusal, void
 from .storage.engine import Engine, EngineError, EngineFull
@@ -188,10 +188,10 @@ class Writer:
         named = {tablet for call, _, _ in flight.answers for tablet in call.tablets} | set(touched)
         if owned.proved != owned.cepoch:
             named = set(owned.oepochs)
-        # A batch of lease grants names no tablet: it proves the ownership of our first one.
+        # A batch of lease grants names no tablet: it proves the ownership of one that stays.
         ends = tuple(
             (tablet, owned.oepochs[tablet], touched.get(tablet, -1))
-            for tablet in sorted(named or {min(owned.oepochs)})
+            for tablet in sorted(named or {prover(owned.oepochs, owned.sealed)})
         )
         request = AllocRequest(
             owned.cepoch,
@@ -276,7 +276,8 @@ class Writer:
             _refuse(flight.answers, errors.OTHER_MAP)
             return
         forget_visits(self._owned.leases, evaluation.granted)
-        sealed = seal(evaluation, reply.first, self._owned.fences, self._owned.oepochs)
+        owned = self._owned
+        sealed = seal(evaluation, reply.first, owned.fences, owned.oepochs, owned.sealed)
         if len(sealed.batch):
             for stored in self.litter:
                 sealed.batch.delete(stored)

@@ -33,6 +33,7 @@ from kubebraid.base.ports import (
 )
 from kubebraid.base.reshard import Kind, Migration, Phase, Report
 from kubebraid.base.tabletmap import Tablet, TabletMap
+from kubebraid.coordinator.phases import map_behind
 from kubebraid.coordinator.sequencer import Sequencer
 from kubebraid.proto import requests
 from kubebraid.proto.etcd import rpc_pb2
@@ -155,7 +156,7 @@ class Moving:
             self.take(TabletMap(self.tablets.version + 1, tablets), but=name)
         engine = self.engines[name]
         beside = Batch()
-        settle_cells(engine, self.tablets, name, beside)
+        settle_cells(engine, self.tablets, self.migrations, name, beside)
         fences = adopt(engine, name, self.tablets, beside)
         owned = Ownership(name, 1, self.tablets, fences, lambda: self.floor, self.incarnations)
         owned.proved = 0
@@ -223,14 +224,9 @@ class Moving:
         ends = dict(report.ends)
         high = {tablet: self.sequencer.sample().last[tablet] for tablet in ends}
         assert ends == high, (ends, high)
-        known = self.tablets.by_id()
-        oepoch = max(known[tablet].oepoch for tablet in ends) + 1
-        begin = max(ends.values())
-        stay = [t for t in self.tablets.tablets if t.id not in ends]
-        come = [replace(t, oepoch=oepoch, begin=begin) for t in self.migration.targets]
-        tablets = tuple(sorted((*stay, *come), key=lambda t: t.place))
-        self.phase(Phase.COMMITTED, tell=False, ends=tuple(ends.items()))
-        self.take(TabletMap(self.tablets.version + 1, tablets))
+        made = map_behind(self.migration, self.tablets, ends)
+        self.phase(Phase.COMMITTED, tell=False, version=made.version, ends=tuple(ends.items()))
+        self.take(made)
 
     def settle(self, turns: int = 2_000) -> None:
         """Turns and time until nothing happens but reports and rounds."""

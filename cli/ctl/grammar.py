@@ -19,20 +19,12 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
+from ..flag_values import bytes_in
+
 VARIABLE: Final = "KUBEBRAID_ENDPOINT"
 DEFAULT: Final = "http://127.0.0.1:2379"
 
 UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000}
-UNITS_BYTES: Final = {
-    "": 1,
-    "b": 1,
-    "kb": 10**3,
-    "mb": 10**6,
-    "gb": 10**9,
-    "kib": 1 << 10,
-    "mib": 1 << 20,
-    "gib": 1 << 30,
-}
 NUMBER: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([a-zA-Z]*)")
 
 
@@ -96,7 +88,7 @@ COMMANDS: Final = (
     _command("tablet merge TABLET ...", PLANS, "neighbours, or all hash buckets of a range"),
     _command("shard drain SHARD", PLANS, "move all of its tablets to the others"),
     _command("shard add SHARD", {"no_wait", "timeout"}, "how to start it, and wait until it is up"),
-    _command("shard remove SHARD", (), "whether it can go for good"),
+    _command("shard remove SHARD", (), "forget one that was drained; its process ends"),
     _command("rebalance", PLANS, "move some tablets, so that shards carry about the same"),
     _command("reshard list", SHOWS, "all migrations that are known"),
     _command("reshard status ID", {*SHOWS, "watch"}, "one of them; --watch: until it has ended"),
@@ -198,12 +190,12 @@ def duration_ms(text: str) -> int:
     return made
 
 
-def size_bytes(text: str) -> int:
+def rate(text: str) -> int:
     """Like 10MB or 64MiB (a second); 0: no limit. Raises ValueError."""
-    found = NUMBER.fullmatch(text.removesuffix("/s"))
-    if found is None or found[2].lower() not in UNITS_BYTES:
+    found = bytes_in(text.removesuffix("/s"))
+    if found is None:
         raise ValueError(text)
-    return int(float(found[1]) * UNITS_BYTES[found[2].lower()])
+    return found
 
 
 def count(text: str) -> int:
@@ -235,7 +227,7 @@ FLAGS: Final = {
     "dry_run": Flag(None, "", "show the plan and change nothing"),
     "no_wait": Flag(None, "", "return once it is recorded"),
     "manual": Flag(None, "", "stop before the switch, and before the old rows go"),
-    "rate": Flag(size_bytes, "10MB", "of the copy, a second; 0: no limit"),
+    "rate": Flag(rate, "10MB", "of the copy, a second; 0: no limit"),
     "at": Flag(str, "KEY", "the first key of the second part; a byte that is not text as \\xNN"),
     "parts": Flag(count, "N", "of about the same size, by sampled keys"),
     "by": Flag(("size", "load"), "", "what is about the same in all parts (default: size)"),

@@ -127,6 +127,7 @@ def _say(name: str, word: _Word, operator: Operator) -> int:
         lag_ms=flags.max_lag or 0,
         keep_source=bool(flags.keep_source),
     )
+    said_ms = operator.clock.now_ms() if word.back else None
     try:
         operator.control(control)
     except NotKnown as error:
@@ -134,7 +135,7 @@ def _say(name: str, word: _Word, operator: Operator) -> int:
     if flags.no_wait:
         operator.show(f"taken; {go_on_hint([name])}", {"id": name, "taken": True})
         return EXIT_DONE
-    seen = _watched(name, word.goal, operator, word.back)
+    seen = _watched(name, word.goal, operator, said_ms)
     if seen is None:
         return EXIT_UNKNOWN
     known = seen.migrations[0]
@@ -145,11 +146,11 @@ def _say(name: str, word: _Word, operator: Operator) -> int:
 
 
 def _watched(
-    name: str, goal: Collection[str], operator: Operator, back: bool = False
+    name: str, goal: Collection[str], operator: Operator, said_ms: int | None = None
 ) -> Seen | None:
     """None: nobody watches any more."""
     try:
-        return operator.waits.until([name], goal, back)
+        return operator.waits.until([name], goal, said_ms)
     except KeyboardInterrupt:
         operator.screen.clear()
         complain(f"you stopped watching; {go_on_hint([name])}")

@@ -49,7 +49,7 @@ class Operator:
         self._never = threading.Event()
         self.clock = SystemClock()
         self.screen = Screen(sys.stderr, self.clock.now_ms)
-        self.waits = Waits(self.migrations, self.pause, self.screen)
+        self.waits = Waits(self.migrations, self.pause, self.screen, self.clock.now_ms)
 
     # -- questions -----------------------------------------------------------------------------
 
@@ -66,6 +66,10 @@ class Operator:
     def control(self, control: Control) -> None:
         """Raises Unreachable, NotDone, NotKnown."""
         self._change(wire.CONTROL_RESHARD, wire.encode_control(control))
+
+    def remove(self, shard: str) -> None:
+        """Raises Unreachable, NotDone, NotKnown."""
+        self._change(wire.REMOVE_SHARD, wire.encode_remove(shard))
 
     def _change(self, method: str, body: bytes) -> None:
         """Again, while nobody answers: to repeat a change does nothing more."""

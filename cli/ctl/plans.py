@@ -88,6 +88,7 @@ def run(asked: Asked, operator: Operator) -> int:
 
 def _carry_out(wanted: PlanRequest, plan: Plan, operator: Operator) -> int:
     ids = [step.id for step in plan.steps]
+    drains = wanted.verb is Verb.DRAIN
     try:
         operator.record(wanted, plan)
         if operator.flags.no_wait:
@@ -103,7 +104,8 @@ def _carry_out(wanted: PlanRequest, plan: Plan, operator: Operator) -> int:
     except (Lost, NotKnown) as error:
         complain(f"{error}; {error.hint} ({ids[0]})")
         return EXIT_UNKNOWN
-    return _end(plan, seen.migrations, seen.failed, operator)
+    told = f"; next: kubebraid ctl shard remove {wanted.names[0]}" if drains else ""
+    return _end(plan, seen.migrations, seen.failed, operator, told)
 
 
 def _end(
@@ -111,6 +113,7 @@ def _end(
     migrations: tuple[Progress, ...],
     failed: tuple[Progress, ...],
     operator: Operator,
+    afterwards: str,
 ) -> int:
     told = _document(plan, recorded=True)
     told["migrations"] = [migration_document(m) for m in migrations]
@@ -125,7 +128,7 @@ def _end(
     elif first.phase == "draining":
         text = f"{first.step.id} is switched; next: kubebraid ctl reshard complete {first.step.id}"
     else:
-        text = f"done{_pauses(migrations)}"
+        text = f"done{_pauses(migrations)}{afterwards}"
     operator.show(text, told)
     return EXIT_DONE
 

@@ -1,9 +1,8 @@
 """`kubebraid ctl shard add | remove NAME`: a shard that comes, and one that goes for good.
 
 What it is: what the operator has to do, and whether it is so. What it is not: a move of tablets
-(`shard drain`, `rebalance`): a shard comes and goes empty.
-
-Invariants: a shard that owns a tablet, or that an unfinished migration names, is not removed.
+(`shard drain`, `rebalance`): a shard comes and goes empty; or the judgement whether one may go
+(router/members.py, and the coordinators).
 
 Worked example: `shard add shard-3` prints how to start it, and ends with 0 when a router has it.
 
@@ -12,12 +11,10 @@ Tested in tests/unit/cli/test_ctl_shards.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from kubebraid.base.errors import KubeBraidError
 from kubebraid.proto import adminwire as wire
-from kubebraid.proto.adminreshard import Progress
 from kubebraid.proto.adminwire import ClusterStatus
 
 from .ask import NotDone
@@ -25,6 +22,7 @@ from .grammar import Asked
 from .operator import EXIT_DONE, EXIT_REFUSED, Operator, complain
 
 ADD_S: Final = 600.0
+REMOVE_S: Final = 3.0
 LOOK_EVERY_S: Final = 0.5
 
 
@@ -32,8 +30,7 @@ def run(asked: Asked, operator: Operator) -> int:
     """The command; its exit code."""
     (name,) = asked.names
     if asked.command.words[1] == "remove":
-        print(removed(name, operator.routers.status(), operator.migrations()), flush=True)
-        return EXIT_DONE
+        return _remove(name, operator)
     return _add(name, operator)
 
 
@@ -52,21 +49,25 @@ def how_to_start(name: str, status: ClusterStatus) -> str:
     )
 
 
-def removed(name: str, status: ClusterStatus, migrations: Sequence[Progress]) -> str:
-    """What remains to be done. Raises NotDone."""
-    if all(shard.name != name for shard in status.shards):
-        known = ", ".join(shard.name for shard in status.shards)
-        raise NotDone(f"no shard is called {name!r}; there are {known}")
-    owned = status.tablets_of(name)
-    if owned:
-        raise NotDone(f"{name} owns {len(owned)} tablets; first 'shard drain {name}'")
-    for m in migrations:
-        if not m.ended and name in (m.step.source, m.step.target):
-            raise NotDone(f"{name} is needed by {m.step.id} ({m.phase}); wait for its end")
-    return (
-        f"{name} owns no tablet and no migration needs it: end its process; its data directory "
-        "can be deleted (with another one its name cannot be used again)"
+def _remove(name: str, operator: Operator) -> int:
+    until_ms = operator.clock.now_ms() + REMOVE_S * 1_000
+    while True:
+        try:
+            operator.remove(name)
+            break
+        except NotDone:
+            # What a shard says of itself comes once a second: behind a drain it may lag.
+            status = operator.routers.status()
+            drained = is_up(name, status) and not status.tablets_of(name)
+            if not drained or operator.clock.now_ms() >= until_ms:
+                raise
+            operator.pause(LOOK_EVERY_S)
+    print(
+        f"{name} is removed and its process ends; its data directory can be deleted. A shard may "
+        "come under this name with an empty one",
+        flush=True,
     )
+    return EXIT_DONE
 
 
 def _add(name: str, operator: Operator) -> int:

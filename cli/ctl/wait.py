@@ -52,15 +52,17 @@ class Waits:
         ask: Callable[[Sequence[str]], tuple[Progress, ...]],
         pause: Callable[[float], None],
         screen: Screen,
+        now_ms: Callable[[], int],
     ) -> None:
         self._ask = ask
         self._pause = pause
         self._screen = screen
+        self._now_ms = now_ms
 
-    def until(self, ids: Sequence[str], goal: Collection[str], told_back: bool = False) -> Seen:
-        """Until all are in a phase of `goal`, or have failed. told_back: READY behind the word is a
-        failure (of a switch). Raises Lost."""
-        away_s, missing, waited_ms = 0.0, 0, 0.0
+    def until(self, ids: Sequence[str], goal: Collection[str], said_ms: int | None = None) -> Seen:
+        """Until all are in a phase of `goal`, or have failed. said_ms: before the word was said
+        (a switch), so that READY since then is a failure. Raises Lost."""
+        away_s, missing = 0.0, 0
         while True:
             try:
                 found = self._ask(ids)
@@ -74,19 +76,20 @@ class Waits:
                 if missing > MISSING_MAX:
                     raise Lost(f"of {', '.join(ids)} not all are known to the coordinators")
                 self._screen.show(found)
-                failed = tuple(m for m in found if _failed(m, goal, told_back, waited_ms))
+                # By the clock: while a sequencer is elected one question alone takes seconds.
+                since_ms = 0 if said_ms is None else self._now_ms() - said_ms
+                failed = tuple(m for m in found if _failed(m, goal, since_ms))
                 settled = [m for m in found if m.phase in goal or m in failed]
                 if len(settled) == len(ids):
                     self._screen.clear()
                     return Seen(found, not failed, failed)
             self._pause(ASK_EVERY_S)
-            waited_ms += ASK_EVERY_S * 1_000
 
 
-def _failed(m: Progress, goal: Collection[str], told_back: bool, waited_ms: float) -> bool:
+def _failed(m: Progress, goal: Collection[str], since_ms: int) -> bool:
     if m.phase in goal:
         return False
     if m.ended:
         return True
-    # It came back to READY while this was waiting; if by way of PREPARING, it has forgotten why.
-    return told_back and m.phase == "ready" and m.phase_ms < waited_ms
+    # It came back to READY behind the word; if by way of PREPARING, it has forgotten why.
+    return m.phase == "ready" and m.phase_ms < since_ms

@@ -242,6 +242,16 @@ class ControlReshardResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class RemoveShardRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class RemoveShardResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class ListReshardRequest(_message.Message):
     __slots__ = ("ids",)
     IDS_FIELD_NUMBER: _ClassVar[int]

@@ -173,7 +173,7 @@ class Migration(_message.Message):
     def __init__(self, id: _Optional[str] = ..., kind: _Optional[int] = ..., source: _Optional[str] = ..., target: _Optional[str] = ..., sources: _Optional[_Iterable[int]] = ..., targets: _Optional[_Union[Tablets, _Mapping]] = ..., phase: _Optional[int] = ..., manual: _Optional[bool] = ..., rate: _Optional[int] = ..., after: _Optional[str] = ..., keep_source: _Optional[bool] = ..., version: _Optional[int] = ..., ended: _Optional[_Iterable[int]] = ..., ends: _Optional[_Iterable[int]] = ..., why: _Optional[str] = ..., tries: _Optional[int] = ..., pause_ms: _Optional[int] = ..., freeze: _Optional[int] = ..., back: _Optional[bool] = ...) -> None: ...
 
 class Report(_message.Message):
-    __slots__ = ("id", "shard", "process", "rows", "bytes", "upto", "lag", "took_ms", "verified", "ended", "ends", "served", "failed", "freeze")
+    __slots__ = ("id", "shard", "process", "rows", "bytes", "upto", "lag", "took_ms", "verified", "ended", "ends", "served", "failed", "freeze", "away")
     ID_FIELD_NUMBER: _ClassVar[int]
     SHARD_FIELD_NUMBER: _ClassVar[int]
     PROCESS_FIELD_NUMBER: _ClassVar[int]
@@ -188,6 +188,7 @@ class Report(_message.Message):
     SERVED_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
     FREEZE_FIELD_NUMBER: _ClassVar[int]
+    AWAY_FIELD_NUMBER: _ClassVar[int]
     id: str
     shard: str
     process: int
@@ -202,7 +203,8 @@ class Report(_message.Message):
     served: bool
     failed: str
     freeze: int
-    def __init__(self, id: _Optional[str] = ..., shard: _Optional[str] = ..., process: _Optional[int] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., upto: _Optional[int] = ..., lag: _Optional[int] = ..., took_ms: _Optional[int] = ..., verified: _Optional[bool] = ..., ended: _Optional[_Iterable[int]] = ..., ends: _Optional[_Iterable[int]] = ..., served: _Optional[bool] = ..., failed: _Optional[str] = ..., freeze: _Optional[int] = ...) -> None: ...
+    away: bool
+    def __init__(self, id: _Optional[str] = ..., shard: _Optional[str] = ..., process: _Optional[int] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., upto: _Optional[int] = ..., lag: _Optional[int] = ..., took_ms: _Optional[int] = ..., verified: _Optional[bool] = ..., ended: _Optional[_Iterable[int]] = ..., ends: _Optional[_Iterable[int]] = ..., served: _Optional[bool] = ..., failed: _Optional[str] = ..., freeze: _Optional[int] = ..., away: _Optional[bool] = ...) -> None: ...
 
 class Control(_message.Message):
     __slots__ = ("id", "action", "rate", "pause_ms", "lag_ms", "keep_source")
@@ -221,16 +223,18 @@ class Control(_message.Message):
     def __init__(self, id: _Optional[str] = ..., action: _Optional[int] = ..., rate: _Optional[int] = ..., pause_ms: _Optional[int] = ..., lag_ms: _Optional[int] = ..., keep_source: _Optional[bool] = ...) -> None: ...
 
 class Reshard(_message.Message):
-    __slots__ = ("number", "plan", "map_version", "control")
+    __slots__ = ("number", "plan", "map_version", "control", "removal")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
     MAP_VERSION_FIELD_NUMBER: _ClassVar[int]
     CONTROL_FIELD_NUMBER: _ClassVar[int]
+    REMOVAL_FIELD_NUMBER: _ClassVar[int]
     number: int
     plan: _containers.RepeatedCompositeFieldContainer[Migration]
     map_version: int
     control: Control
-    def __init__(self, number: _Optional[int] = ..., plan: _Optional[_Iterable[_Union[Migration, _Mapping]]] = ..., map_version: _Optional[int] = ..., control: _Optional[_Union[Control, _Mapping]] = ...) -> None: ...
+    removal: str
+    def __init__(self, number: _Optional[int] = ..., plan: _Optional[_Iterable[_Union[Migration, _Mapping]]] = ..., map_version: _Optional[int] = ..., control: _Optional[_Union[Control, _Mapping]] = ..., removal: _Optional[str] = ...) -> None: ...
 
 class ReshardAnswer(_message.Message):
     __slots__ = ("number", "code", "text", "unknown")

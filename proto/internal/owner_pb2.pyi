@@ -449,7 +449,7 @@ class OwnerPublication(_message.Message):
     def __init__(self, shard: _Optional[str] = ..., fresh: _Optional[bool] = ..., tablets: _Optional[_Iterable[int]] = ..., oepochs: _Optional[_Iterable[int]] = ..., closed: _Optional[_Iterable[int]] = ..., commit_counts: _Optional[_Iterable[int]] = ..., commits: _Optional[_Union[Commits, _Mapping]] = ..., cepoch: _Optional[int] = ..., map_version: _Optional[int] = ..., revision: _Optional[int] = ..., last_tablets: _Optional[_Iterable[int]] = ..., last: _Optional[_Iterable[int]] = ..., floor: _Optional[int] = ...) -> None: ...
 
 class OwnerStatus(_message.Message):
-    __slots__ = ("disk_bytes", "used_bytes", "tablets", "leases", "free_bytes", "load_tablets", "load_bytes", "load_keys", "load_writes", "load_p99")
+    __slots__ = ("disk_bytes", "used_bytes", "tablets", "leases", "free_bytes", "load_tablets", "load_bytes", "load_keys", "load_writes", "load_p99", "undecided")
     DISK_BYTES_FIELD_NUMBER: _ClassVar[int]
     USED_BYTES_FIELD_NUMBER: _ClassVar[int]
     TABLETS_FIELD_NUMBER: _ClassVar[int]
@@ -460,6 +460,7 @@ class OwnerStatus(_message.Message):
     LOAD_KEYS_FIELD_NUMBER: _ClassVar[int]
     LOAD_WRITES_FIELD_NUMBER: _ClassVar[int]
     LOAD_P99_FIELD_NUMBER: _ClassVar[int]
+    UNDECIDED_FIELD_NUMBER: _ClassVar[int]
     disk_bytes: int
     used_bytes: int
     tablets: int
@@ -470,4 +471,5 @@ class OwnerStatus(_message.Message):
     load_keys: _containers.RepeatedScalarFieldContainer[int]
     load_writes: _containers.RepeatedScalarFieldContainer[float]
     load_p99: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, disk_bytes: _Optional[int] = ..., used_bytes: _Optional[int] = ..., tablets: _Optional[int] = ..., leases: _Optional[int] = ..., free_bytes: _Optional[int] = ..., load_tablets: _Optional[_Iterable[int]] = ..., load_bytes: _Optional[_Iterable[int]] = ..., load_keys: _Optional[_Iterable[int]] = ..., load_writes: _Optional[_Iterable[float]] = ..., load_p99: _Optional[_Iterable[float]] = ...) -> None: ...
+    undecided: int
+    def __init__(self, disk_bytes: _Optional[int] = ..., used_bytes: _Optional[int] = ..., tablets: _Optional[int] = ..., leases: _Optional[int] = ..., free_bytes: _Optional[int] = ..., load_tablets: _Optional[_Iterable[int]] = ..., load_bytes: _Optional[_Iterable[int]] = ..., load_keys: _Optional[_Iterable[int]] = ..., load_writes: _Optional[_Iterable[float]] = ..., load_p99: _Optional[_Iterable[float]] = ..., undecided: _Optional[int] = ...) -> None: ...

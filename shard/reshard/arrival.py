@@ -8,6 +8,8 @@ Invariants:
   the map names;
 - inv21: a lease that lived in the tablets lives here, with its guests and its whole TTL; one that
   has copied keys is visited; a lease that lives here already is not made a visit;
+- a cell counts once its migration is committed: rows of one that was aborted, and is not swept
+  yet, are older than those of the move that brought the tablet behind it;
 - done twice it changes nothing: the rows leave the cell in the batch that writes them.
 
 Worked example: t moves here with lease 7 and the guests shard-0 and shard-2: e/7 says so, our visit
@@ -18,8 +20,10 @@ Tested in tests/unit/shard/test_reshard_arrival.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
+from kubebraid.base.reshard import UNDECIDED, Migration, Phase
 from kubebraid.base.revision import LeaseId, TabletId
 from kubebraid.base.tabletmap import Tablet, TabletMap
 
@@ -31,6 +35,7 @@ from ..seal import pack_lease, unpack_lease
 from ..storage.engine import Batch, Reader
 
 RowOf = Callable[[LeaseId], LeaseRow | None]
+_DECIDED: Final = frozenset(Phase) - UNDECIDED - {Phase.ABORTED}
 
 
 def fences_of(reader: Reader, come: Sequence[Tablet], batch: Batch) -> dict[TabletId, Fence]:
@@ -49,14 +54,21 @@ def fences_of(reader: Reader, come: Sequence[Tablet], batch: Batch) -> dict[Tabl
     return fences
 
 
+def committed(cells: Iterable[Cell], migrations: Iterable[Migration]) -> list[Cell]:
+    """Those whose rows came with a map."""
+    decided = {migration.id for migration in migrations if migration.phase in _DECIDED}
+    return [cell for cell in cells if cell.migration in decided]
+
+
 def leases_of(
-    cells: Mapping[str, Cell], tablets: TabletMap, shard: str, known: RowOf, batch: Batch
+    cells: Iterable[Cell], tablets: TabletMap, shard: str, known: RowOf, batch: Batch
 ) -> tuple[dict[LeaseId, LeaseRow], list[Cell]]:
-    """The rows that come with what is ours by now, in the batch, and the cells without them."""
+    """Of committed cells: the rows that come with what is ours by now, in the batch, and the cells
+    without them."""
     ours = {tablet.id for tablet in tablets.tablets if tablet.shard == shard}
     rows: dict[LeaseId, LeaseRow] = {}
     emptied = []
-    for cell in cells.values():
+    for cell in cells:
         if not cell.ends or ours.isdisjoint(cell.tablets):
             continue
         for stored, value in cell.leases:
@@ -72,11 +84,18 @@ def leases_of(
     return rows, emptied
 
 
-def settle_cells(reader: Reader, tablets: TabletMap, shard: str, batch: Batch) -> None:
+def settle_cells(
+    reader: Reader,
+    tablets: TabletMap,
+    migrations: Iterable[Migration],
+    shard: str,
+    batch: Batch,
+) -> None:
     """For a start: what became ours while nobody ran. Raises FenceDamaged, EngineError."""
 
     def known(lease: LeaseId) -> LeaseRow | None:
         stored = reader.get(keycodec.lease(lease))
         return None if stored is None else unpack_lease(stored)
 
-    leases_of(load(reader), tablets, shard, known, batch)
+    cells = committed(load(reader).values(), migrations)
+    leases_of(cells, tablets, shard, known, batch)

@@ -13,6 +13,7 @@ Invariants:
   the fences, each lease of a copied key is joined here, and no share of a transaction waits here;
 - what is final is so for one freeze: thawed, or frozen again, the copy follows again, for the
   source may have granted leases meanwhile, without a revision that would tell;
+- a sealed round that is here is not asked for again in its freeze: what it waits for is here;
 - sums are compared once all is here, range by range at one revision: a copy that differs is made
   anew, and never served; one that cannot be made in COPY_TRIES_MAX beginnings has failed.
 
@@ -33,6 +34,7 @@ from typing import Final, Protocol
 from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
 from kubebraid.base.limits import (
+    COPY_AWAY_MS,
     COPY_FOLLOW_MS,
     COPY_PIECE_BYTES_MAX,
     COPY_REPORT_MS,
@@ -111,9 +113,11 @@ class Copier:
         self._stage = _Stage.SEEDING if since >= 0 else _Stage.SWEEPING
         self._since = self._upto = since
         self._round: CopyReply | None = None  # the first piece of the round in hand
+        self._sealed: CopyReply | None = None  # of the sealed round, which is here
         self._cursor = b""
         self._asked = False
         self._generation = 0  # of the copy: what is answered to one before counts for nothing
+        self._unheard_ms: int | None = None  # since when the source has not answered
         self._due_ms = 0
         self._report_ms = 0
         self._began_ms = 0
@@ -135,6 +139,7 @@ class Copier:
         known = (self.migration.phase, self.migration.freeze)
         if known != (migration.phase, migration.freeze):
             self._due_ms = 0
+            self._sealed = None
             self._note(ends=(), freeze=migration.freeze)
         if self.migration.rate != migration.rate:
             self._due_ms = 0  # by the old rate it may lie hours ahead
@@ -169,9 +174,15 @@ class Copier:
         self.begin_anew(str(error))
 
     def _step(self, now_ms: int) -> bool:
+        away = self._unheard_ms is not None and now_ms - self._unheard_ms >= COPY_AWAY_MS
+        if away != self._report.away:
+            self._note(away=away)
         if now_ms >= self._report_ms:
             self._report_ms = now_ms + COPY_REPORT_MS
             self._here.tell(self._report)
+        if self._sealed is not None:
+            self._finish(self._sealed)
+            return False
         if self._asked or now_ms < self._due_ms or self.final:
             return False
         match self._stage:
@@ -185,8 +196,8 @@ class Copier:
                 return True
 
     def next_deadline_ms(self) -> int:
-        if self._asked or self.final:
-            return self._report_ms
+        if self._asked or self.final or self._sealed is not None:
+            return self._report_ms  # who gives the slot back, or answers a join, wakes the loop
         return min(self._due_ms, self._report_ms)
 
     def _note(self, **what: object) -> None:
@@ -201,8 +212,9 @@ class Copier:
         self._stage, self._slices, self._checks = _Stage.SWEEPING, None, None
         self._landing = Landing(self._here.engine, self.migration)
         self._since = self._upto = -1
-        self._round, self._cursor = None, b""
+        self._round, self._sealed, self._cursor = None, None, b""
         self._due_ms = self._here.clock.now_ms() + COPY_RETRY_MS
+        self._unheard_ms = None
         self._tries += 1
         failed = why if self._tries >= COPY_TRIES_MAX else ""
         self._note(rows=0, bytes=0, upto=0, verified=False, ends=(), failed=failed)
@@ -228,8 +240,9 @@ class Copier:
     def _ask(self, now_ms: int) -> None:
         port = self._here.port(_source_of(self.migration))
         if port is None:
-            self._due_ms = now_ms + COPY_RETRY_MS
+            self._take(errors.NO_LEADER, now_ms)
             return
+        self._unheard_ms = now_ms if self._unheard_ms is None else self._unheard_ms
         if self._round is None:
             self._began_ms = now_ms
             self._floor = self._here.owned.floor()
@@ -258,9 +271,12 @@ class Copier:
     def _take(self, reply: CopyReply | RequestRefused, now_ms: int) -> None:
         if isinstance(reply, RequestRefused):
             self._due_ms = now_ms + COPY_RETRY_MS
+            if reply is errors.OWNER_AWAY or reply is errors.NO_LEADER:
+                self._unheard_ms = now_ms - COPY_AWAY_MS  # known at once: there is no link to it
             if reply is errors.OTHER_MAP:
                 self._round, self._cursor = None, b""
             return
+        self._unheard_ms = None
         batch = self._landing.batch(reply)
         if len(batch):
             self._here.engine.write(batch, sync=False)
@@ -290,6 +306,7 @@ class Copier:
         )
         frozen = self.migration.freeze if self.migration.phase is Phase.FROZEN else 0
         if frozen and first.sealed == frozen and self._report.verified:
+            self._sealed = first
             self._finish(first)
             return
         if self._stage is _Stage.COPYING and not settled:
@@ -310,16 +327,18 @@ class Copier:
         self._note(verified=True, failed="")
 
     def _finish(self, first: CopyReply) -> None:
-        """Everything up to H is here: make it durable, with what a start needs to serve it."""
+        """Everything up to H is here: make it durable, with what a start needs to serve it. Not yet
+        while a batch or a share has the slot, or a lease is not joined: looked at in each turn."""
         here = self._here
         ready = here.slot.quiet and self._joins.complete(self._landing.leases, here.engine)
         if not ready:
-            return  # asked again at once: the next round is empty
+            return
         batch, cell = final_batch(
             here.owned, self.migration, cell_of(self.migration), first, self._joins
         )
         here.engine.write(batch, sync=True)
         here.owned.foreign.add(cell)
+        self._sealed = None
         self._note(ends=first.ends)
 
     # -- sums ----------------------------------------------------------------------------------

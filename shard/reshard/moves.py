@@ -8,7 +8,8 @@ Invariants:
   but the time that it takes;
 - inv20: the history of tablets in a migration rests on whoever is copied from;
 - rows are removed only for a migration that has ended, or that has left them behind for good;
-- a store that fails while it copies is mended, and the copy begins anew: serving goes on.
+- a store that fails while it copies is mended, and the copy begins anew: serving goes on;
+- while a switch is under way on this shard or its source, other copies and sweeps wait.
 
 Worked example: m1 moves pods from here: READY copies on, FROZEN seals, COMMITTED forgets, DRAINING
 sweeps (or follows, where an operator may turn back), and the report says that it is clean.
@@ -23,7 +24,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final, Protocol
 
-from kubebraid.base.limits import COPY_REPORT_MS, COPY_RETRY_MS
+from kubebraid.base.backoff import Backoff
+from kubebraid.base.limits import COPY_REPORT_MS, COPY_RETRY_MS, COPY_SWEEP_RETRY_MS_MAX
 from kubebraid.base.reshard import ENDED, Migration, Phase, Report
 from kubebraid.base.revision import LeaseId, TabletId
 
@@ -32,6 +34,7 @@ from ..storage.engine import EngineError
 from .copier import Copier, Here
 from .source import Source
 from .sweep import sweep
+from .switches import Switches
 
 _LOG: Final = logging.getLogger("kubebraid.shard")
 _COPYING: Final = frozenset((Phase.PREPARING, Phase.READY, Phase.FROZEN))
@@ -60,14 +63,17 @@ class Moves:
         self._migrations: dict[str, Migration] = {}
         self._copiers: dict[str, Copier] = {}
         self._sweeps: dict[str, Iterator[None]] = {}
-        self._again_ms = 0  # when sweeps go on after a failure
+        self._again: dict[str, int] = {}  # when a sweep that has failed is begun anew
+        self._pauses: dict[str, Backoff] = {}
         self._report_ms = 0
+        self._switches = Switches()
 
     # -- the newest state ----------------------------------------------------------------------
 
     def follow(self, migrations: Sequence[Migration]) -> None:
         """After the map of the same state was taken."""
         self._migrations = {migration.id: migration for migration in migrations}
+        self._switches.follow(migrations, self._here.clock.now_ms())
         self.source.active = {
             m.id: m.freeze if m.phase is Phase.FROZEN else 0 for m in migrations if m.active
         }
@@ -140,28 +146,46 @@ class Moves:
     @property
     def idle(self) -> bool:
         """Whether there is no migration, and none has left anything."""
-        return not (self._migrations or self._here.owned.foreign.cells)
+        cleans = self._here.owned.foreign.cells or self._sweeps or self._again
+        return not (self._migrations or cleans)
 
     def turn(self, now_ms: int) -> bool:
         """A step of each copy, a slice of each sweep. Answers: can more be done now?"""
         self.source.turn()
         more = False
         for copier in list(self._copiers.values()):
-            more |= copier.turn(now_ms)
-        if self._here.owned.foreign.cells or self._sweeps:
+            if not self._waits(copier, now_ms):
+                more |= copier.turn(now_ms)
+        left = self._here.owned.foreign.cells or self._sweeps or self._again
+        if left and not self.switching(now_ms):
             more |= self._clean(now_ms)
         if self._migrations and now_ms >= self._report_ms:
             self._report_ms = now_ms + COPY_REPORT_MS
             self._report()
         return more
 
+    def switching(self, now_ms: int) -> bool:
+        """Whether writes wait for this shard: what can be done later is done later."""
+        return self._switches.busy((self._name,), now_ms)
+
+    def _waits(self, copier: Copier, now_ms: int) -> bool:
+        """Whether it would disturb the switch of another."""
+        m = copier.migration
+        return m.phase is not Phase.FROZEN and self._switches.busy((m.source, m.target), now_ms)
+
     def next_deadline_ms(self) -> int | None:
-        if not self._migrations:
-            return None
-        due: list[int] = [copier.next_deadline_ms() for copier in self._copiers.values()]
-        if self._sweeps:
-            due.append(self._again_ms)
-        return min([*due, self._report_ms])
+        now_ms = self._here.clock.now_ms()
+        going = [c for c in self._copiers.values() if not self._waits(c, now_ms)]
+        due: list[int] = [copier.next_deadline_ms() for copier in going]
+        over_ms = self._switches.next_deadline_ms(now_ms)
+        if over_ms is not None:
+            due.append(over_ms)
+        if not self.switching(now_ms):
+            due += self._again.values()
+            due += [0] if self._sweeps else []
+        if self._migrations:
+            due.append(self._report_ms)
+        return min(due, default=None)
 
     def _report(self) -> None:
         owned = self._here.owned
@@ -183,25 +207,32 @@ class Moves:
     # -- sweeps --------------------------------------------------------------------------------
 
     def _clean(self, now_ms: int) -> bool:
+        self._again = {name: due_ms for name, due_ms in self._again.items() if now_ms < due_ms}
         for name, cell in self._here.owned.foreign.cells.items():
-            if name not in self._sweeps and self._is_litter(cell):
+            if name not in self._sweeps | self._again and self._is_litter(cell):
                 spared = partial(self._spared, name)
                 self._sweeps[name] = sweep(self._here.engine, self._here.owned, cell, spared)
-        if now_ms < self._again_ms:
-            return False
         for name, sweeping in list(self._sweeps.items()):
             try:
                 ended = next(sweeping, self) is self
             except EngineError as error:
                 self._here.mend(error)
-                self._sweeps.clear()  # each begins anew
-                self._again_ms = now_ms + COPY_RETRY_MS
-                return False
+                self._fail(name, now_ms)
+                return True
             if ended:
                 del self._sweeps[name]
+                self._pauses.pop(name, None)
                 self._report_ms = 0
                 _LOG.info("a migration is cleaned up", extra={"migration": name})
         return bool(self._sweeps)
+
+    def _fail(self, name: str, now_ms: int) -> None:
+        """All begin anew, for what they removed may be lost with the store that was open. The one
+        that failed does so later: a row that nobody can read holds up its own sweep alone."""
+        self._sweeps.clear()
+        if name not in self._pauses:
+            self._pauses[name] = Backoff(COPY_RETRY_MS, COPY_SWEEP_RETRY_MS_MAX, lambda: 0.0)
+        self._again[name] = now_ms + self._pauses[name].next_ms()
 
     def _spared(self, name: str) -> list[Cell]:
         """What the sweep of one migration leaves to others, which may copy into its range."""

@@ -22,6 +22,9 @@ WALK_AHEAD_BYTES: Final = 128 << 10  # what a walk over a range reads at once fr
 # Bounds the log that an open replays to about a second. RocksDB keeps as much in reserve: after a
 # full device it takes writes again by itself only once more than this is free.
 WRITE_BUFFER_BYTES: Final = 64 << 20
+# By default two: while a full one is written to its file, a flush that need not wait waits all the
+# same (100 to 300 ms in the loop), and so does any write once the other one is full.
+WRITE_BUFFERS_MAX: Final = 3
 OPEN_FILES_MAX: Final = 512  # below the usual limit of 1,024 descriptors, sockets included
 # A file where half of a window of rows is tombstones is compacted early: scans walk over every
 # tombstone, and no other thread runs meanwhile.
@@ -46,6 +49,7 @@ def options(create: bool) -> rocksdict.Options:
     made.set_paranoid_checks(True)
     made.set_compression_type(rocksdict.DBCompressionType.lz4())
     made.set_write_buffer_size(WRITE_BUFFER_BYTES)
+    made.set_max_write_buffer_number(WRITE_BUFFERS_MAX)
     made.set_bytes_per_sync(1 << 20)  # spreads a flush's writing, so that our syncs do not wait
     made.set_max_background_jobs(2)
     made.set_max_open_files(OPEN_FILES_MAX)

@@ -15,13 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from tests.e2e.crew import Crew
 from tests.e2e.kube import Answer, Event, Json, Rest, config_map, version_of
 from tests.e2e.processes import wait_for
 
 THREADS: Final = 4
 OBJECTS_PER_THREAD: Final = 6
 PAUSE_S: Final = 0.05  # between two attempts while the store is away
-JOIN_S_MAX: Final = 60.0
+SETTLE_S_MAX: Final = 60.0
 STAGES: Final = 4  # create, update, update, delete
 
 
@@ -47,18 +48,18 @@ class Writer:
     deleted: int = 0
     open_outcomes: int = 0
     sending: bool = False
-    errors: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
     _asked: int = 0
 
     @property
-    def count(self) -> int:
+    def done(self) -> int:
         """How many writes were acknowledged."""
         return len(self.acknowledged) + self.deleted
 
     def run(self, stop: threading.Event) -> None:
         """Write until told to stop, or until something was wrong."""
         number = 0
-        while not stop.is_set() and not self.errors:
+        while not stop.is_set() and not self.wrong:
             slot = self.slots[number % len(self.slots)]
             number += 1
             data = f"{slot.name} {number}"
@@ -69,7 +70,7 @@ class Writer:
                 self._acknowledge(slot, data, answer)
             elif answer is not None and answer.status < 500 and answer.status != 429:
                 # The only writer of an object knows its state: a conflict means that one was lost.
-                self.errors.append(f"stage {slot.stage} of {slot}: {answer}")
+                self.wrong.append(f"stage {slot.stage} of {slot}: {answer}")
             else:
                 self._settle(slot, data)
 
@@ -116,10 +117,10 @@ class Writer:
                 self.written[version] = (slot.name, data)
             slot.stage = (slot.stage + 1) % STAGES
             return
-        self.errors.append(f"{slot} was to become {data!r} and is now {seen!r} at {version}")
+        self.wrong.append(f"{slot} was to become {data!r} and is now {seen!r} at {version}")
 
     def _read(self, name: str) -> Json | None:
-        end = time.monotonic() + JOIN_S_MAX
+        end = time.monotonic() + SETTLE_S_MAX
         while time.monotonic() < end:
             time.sleep(PAUSE_S)
             try:
@@ -130,10 +131,10 @@ class Writer:
                 return answer.json
             if answer.status == 404:
                 return None
-        raise AssertionError(f"{name} could not be read for {JOIN_S_MAX:g} s")
+        raise AssertionError(f"{name} could not be read for {SETTLE_S_MAX:g} s")
 
 
-class Load:
+class Load(Crew[Writer]):
     """The threads; as a context it runs while the block runs."""
 
     def __init__(
@@ -145,58 +146,24 @@ class Load:
         others: Sequence[Rest] = (),
     ) -> None:
         """`threads` writers under `path`, each of which asks `rest` and the `others` in turn."""
-        self.writers = [
-            Writer(
-                (rest, *others),
-                path,
-                [Slot(f"{prefix}-{thread}-{number}") for number in range(OBJECTS_PER_THREAD)],
-            )
-            for thread in range(threads)
-        ]
-        self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._guarded, args=(writer,), daemon=True)
-            for writer in self.writers
-        ]
+        super().__init__(
+            [
+                Writer(
+                    (rest, *others),
+                    path,
+                    [Slot(f"{prefix}-{thread}-{number}") for number in range(OBJECTS_PER_THREAD)],
+                )
+                for thread in range(threads)
+            ]
+        )
 
-    def _guarded(self, writer: Writer) -> None:
-        try:
-            writer.run(self._stop)
-        except Exception as error:  # noqa: BLE001 - told by check(), in the test's own thread
-            writer.errors.append(repr(error))
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(JOIN_S_MAX)
-        assert not any(thread.is_alive() for thread in self._threads), "a writer hangs"
+    def __exit__(self, *how: object) -> None:
+        super().__exit__(*how)
         self.check()
-
-    def check(self) -> None:
-        """Nothing was wrong so far."""
-        errors = [error for writer in self.writers for error in writer.errors]
-        assert not errors, errors
-
-    def wait_for_more(self, writes: int, seconds: float) -> None:
-        """Wait until every thread has got this many more writes acknowledged."""
-        goals = [writer.count + writes for writer in self.writers]
-
-        def reached() -> bool:
-            self.check()
-            return all(
-                writer.count >= goal for writer, goal in zip(self.writers, goals, strict=True)
-            )
-
-        wait_for(f"{writes} more acknowledged writes of every thread", reached, seconds)
 
     def wait_until_under_way(self) -> None:
         """Wait for a moment at which every thread waits for an answer."""
-        wait_for("a busy moment", lambda: all(w.sending for w in self.writers), JOIN_S_MAX)
+        wait_for("a busy moment", lambda: all(w.sending for w in self.writers), SETTLE_S_MAX)
 
     def acknowledged(self) -> list[Event]:
         """Every acknowledged create and update, as a watch has to tell it."""

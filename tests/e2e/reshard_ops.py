@@ -82,6 +82,10 @@ class Ctl:
             for told in Routers(self.endpoints).status().tablets
         ]
 
+    def holding(self, key: str) -> Tablet:
+        """The one whose range has it; of hash buckets the first."""
+        return next(tablet for tablet in self.tablets() if tablet.holds(key))
+
     def below(self, prefix: str) -> list[Tablet]:
         """The tablets that lie inside."""
         end = f"{prefix.rstrip('/')}0"

@@ -28,15 +28,18 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, Self
+from functools import partial
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
 
 import grpc
 
 from kubebraid.base.keyspace import prefix_end
 from kubebraid.proto.etcd import kv_pb2
 from kubebraid.proto.etcd import rpc_pb2 as pb
+from tests.e2e.crew import Crew
 from tests.e2e.ledger import EVERY_KEY, Ledger, buckets
-from tests.e2e.processes import Timeout, wait_for
+from tests.e2e.processes import Timeout
 
 PODS: Final = b"/registry/pods/"
 WRITERS: Final = 20
@@ -46,7 +49,6 @@ DELETES: Final = 6  # one write in so many, if there is something to delete
 CALL_S_MAX: Final = 15.0
 AGAIN_S: Final = 0.1
 SETTLE_S_MAX: Final = 60.0
-JOIN_S_MAX: Final = 90.0
 ANY_LAYOUT: Final = buckets(2, "pods")  # which shard has what is asked of the cluster here
 OPTIONS: Final = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1))
 
@@ -144,18 +146,24 @@ class Slot:
 class Writer:
     """Keys of its own, written in turn by transactions that compare, over all routers in turn."""
 
-    def __init__(self, routers: Sequence[Router], folder: bytes) -> None:
+    def __init__(self, routers: Sequence[Router], folder: bytes, pace_s: float = PACE_S) -> None:
         self._routers = routers
+        self._pace_s = pace_s
         self.folder = folder
         self.slots = [Slot(b"%s/%s-k%d" % (folder, _last(folder), at)) for at in range(KEYS)]
         self.acknowledged: list[Write] = []
         self.errors: list[str] = []  # answers that were none
         self.wrong: list[str] = []  # what must never be
-        self.count = 0
+        self.count = 0  # of attempts
+
+    @property
+    def done(self) -> int:
+        """How many writes were acknowledged."""
+        return len(self.acknowledged)
 
     def run(self, stop: threading.Event) -> None:
         """Until told to stop, or something was wrong."""
-        while not stop.wait(PACE_S) and not self.wrong:
+        while not stop.wait(self._pace_s) and not self.wrong:
             self._step(self.slots[self.count % KEYS], self._routers[self.count % 2])
             self.count += 1
 
@@ -226,44 +234,27 @@ def _request(slot: Slot, value: bytes | None) -> pb.TxnRequest:
     return request
 
 
-class Traffic:
-    """The writers; as a context they write while the block runs."""
+class Traffic(Crew[Writer]):
+    """The writers, below one prefix."""
 
-    def __init__(self, endpoints: Sequence[str], name: str, writers: int = WRITERS) -> None:
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        name: str,
+        writers: int = WRITERS,
+        above: bytes = PODS,
+        pace_s: float = PACE_S,
+    ) -> None:
         self.routers = [Router(endpoint) for endpoint in endpoints]
-        self.prefix = PODS + name.encode()
+        self.prefix = above + name.encode()
         folders = (b"%s-%02d" % (self.prefix, number) for number in range(writers))
-        self.writers = [Writer(self.routers, folder) for folder in folders]
-        self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._guarded, args=(writer,), daemon=True)
-            for writer in self.writers
-        ]
+        super().__init__([Writer(self.routers, folder, pace_s) for folder in folders])
 
-    def _guarded(self, writer: Writer) -> None:
-        try:
-            writer.run(self._stop)
-        except Exception as error:  # noqa: BLE001 - told by check(), in the test's own thread
-            writer.wrong.append(repr(error))
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            if thread.ident is not None:
-                thread.join(JOIN_S_MAX)
-        assert not any(thread.is_alive() for thread in self._threads), "a writer hangs"
-
-    def check(self, errors_max: int | None = 0) -> None:
-        """Nothing was wrong so far, and no more errors than allowed (None: any)."""
-        wrong = [text for writer in self.writers for text in writer.wrong]
-        assert not wrong, wrong
+    def check_calm(self) -> None:
+        """Nothing was wrong so far, and no client was told an error."""
+        self.check()
         errors = self.errors()
-        assert errors_max is None or len(errors) <= errors_max, errors
+        assert not errors, errors
 
     def errors(self) -> list[str]:
         return [text for writer in self.writers for text in writer.errors]
@@ -282,20 +273,18 @@ class Traffic:
         keys = (slot.key.decode() for writer in self.writers for slot in writer.slots)
         return sorted(key for key in keys if holds(key))
 
-    def wait_for_more(self, writes: int, seconds: float) -> None:
-        """Until every writer has so many more writes acknowledged."""
-        goals = [len(writer.acknowledged) + writes for writer in self.writers]
-
-        def reached() -> bool:
-            self.check(None)
-            pairs = zip(self.writers, goals, strict=True)
-            return all(len(writer.acknowledged) >= goal for writer, goal in pairs)
-
-        wait_for(f"{writes} more writes of every writer", reached, seconds)
-
     def longest_s(self, since_s: float) -> float:
         """Of the acknowledged writes that began since then."""
         return max((w.took_s for w in self.acknowledged() if w.began_s >= since_s), default=0.0)
+
+    def longest_pause_s(self, since_s: float) -> float:
+        """From one acknowledged write of a writer to its next, with all errors between them."""
+        longest_s = 0.0
+        for writer in self.writers:
+            ends = [write.began_s + write.took_s for write in tuple(writer.acknowledged)]
+            gaps = (end - before for before, end in pairwise(ends) if end >= since_s)
+            longest_s = max(longest_s, *gaps, 0.0)
+        return longest_s
 
     def close(self) -> None:
         for router in self.routers:
@@ -390,3 +379,37 @@ def equal(found: Mapping[bytes, Record], wanted: Mapping[bytes, Record], where: 
     wrong = [key for key in {*found, *wanted} if found.get(key) != wanted.get(key)]
     pairs = [(key, found.get(key), wanted.get(key)) for key in sorted(wrong)[:3]]
     assert not wrong, f"{where}: {len(wrong)} keys differ (key, found, wanted): {pairs}"
+
+
+@dataclass
+class Snapshots:
+    """Reads of the past, made while tablets change; judged when all events are known."""
+
+    traffic: Traffic
+    taken: list[tuple[str, int, State]] = field(default_factory=list)
+    compacted: int = 0
+
+    def take(self, revision: int) -> None:
+        """Over each router, each of which tells the same."""
+        read = map(partial(self._read, revision), self.traffic.routers)
+        told = [state for state in read if state is not None]
+        for state in told:
+            equal(state, told[0], f"another router at {revision}")
+
+    def _read(self, revision: int, router: Router) -> State | None:
+        try:
+            state = router.state(self.traffic.prefix, revision)
+        except grpc.RpcError as error:
+            if "required revision has been compacted" not in str(error.details()):
+                raise
+            self.compacted += 1
+            return None
+        self.taken.append((router.endpoint, revision, state))
+        return state
+
+    def judge(self, events: list[kv_pb2.Event]) -> None:
+        """Each is what the events up to its revision make."""
+        for endpoint, revision, state in self.taken:
+            equal(state, state_at(events, revision), f"{endpoint} at {revision}")
+        print(f"{len(self.taken)} reads of the past, {self.compacted} below the floor")
+        assert len(self.taken) > self.compacted

@@ -20,6 +20,8 @@ from typing import Any, Final
 import grpc
 import pytest
 
+from kubebraid.base.limits import RESHARD_FREEZE_MS
+from kubebraid.proto.adminreshard import Part, Progress, Step
 from kubebraid.proto.etcd import kv_pb2
 from tests.e2e.kube import Answer, ApiServer, Json, Rest, config_map, listed, version_of
 from tests.e2e.kube_follow import Follower
@@ -28,11 +30,13 @@ from tests.e2e.ledger import EVERY_KEY
 from tests.e2e.load import Load
 from tests.e2e.processes import Peers, Supervisor
 from tests.e2e.reshard_ops import SHARD_NAMES, Ctl, drawn, pauses, siblings
+from tests.e2e.reshard_seen import LATE_MS_MAX, Lookout, Seen, Switch
 from tests.e2e.reshard_traffic import (
     KEYS,
     PODS,
     Record,
     Router,
+    Snapshots,
     State,
     Traffic,
     Watched,
@@ -66,6 +70,12 @@ LOAD_THREADS: Final = 2
 LOAD_PACE_S: Final = 0.2
 ROUTER_ASLEEP: Final = "router-1"
 READERS: Final = 6
+STEADY: Final = b"/steady/"  # of the last tablet, where no apiserver keeps anything
+STEADY_WRITERS: Final = 4
+STEADY_PACE_S: Final = 0.1
+WRITES_MIN: Final = 20  # so that a percentile means something
+DISTURBED: Final = 10  # times as slow as outside of all switches
+FLOOR_MS: Final = 10.0  # below it a machine's own noise is more than ten times as much
 AWAKE_S: Final = 3.0
 
 
@@ -121,33 +131,6 @@ def asked(name: str, default: int) -> int:
 # ------------------------------------------------------------------------------------- operations
 
 
-@dataclass
-class Snapshots:
-    """Reads of the past, made while tablets change; judged when all events are known."""
-
-    traffic: Traffic
-    taken: list[tuple[str, int, State]] = field(default_factory=list)
-    compacted: int = 0
-
-    def take(self, revision: int) -> None:
-        """Over each router."""
-        for router in self.traffic.routers:
-            try:
-                state = router.state(self.traffic.prefix, revision)
-            except grpc.RpcError as error:
-                if "required revision has been compacted" not in str(error.details()):
-                    raise
-                self.compacted += 1
-            else:
-                self.taken.append((router.endpoint, revision, state))
-
-    def judge(self, events: list[kv_pb2.Event]) -> None:
-        for endpoint, revision, state in self.taken:
-            equal(state, state_at(events, revision), f"{endpoint} at {revision}")
-        print(f"{len(self.taken)} reads of the past, {self.compacted} below the floor")
-        assert len(self.taken) > self.compacted
-
-
 def operations(
     site: Site, traffic: Traffic, snapshots: Snapshots, count: int, draw: random.Random
 ) -> list[int]:
@@ -172,7 +155,7 @@ def operations(
             f"{longest_ms:.0f} ms, of {len(tablets)} tablets",
             flush=True,
         )
-        traffic.check()
+        traffic.check_calm()
         assert all(server.ready() for server in site.servers)
         assert max((*found, longest_ms)) <= PAUSE_MS_MAX, (words, found, longest_ms)
         told += found
@@ -193,6 +176,8 @@ def test_operations_in_a_row_are_noticed_by_nobody(site: Site, count: int, seed:
     count, seed = asked("OPERATIONS", count), asked("SEED", seed)
     print(f"seed {seed}, {count} operations")
     traffic = Traffic(site.store.endpoints, f"calm{seed}")
+    steady = Traffic(site.store.endpoints, f"calm{seed}", STEADY_WRITERS, STEADY, STEADY_PACE_S)
+    lookout = Lookout(site.store.endpoints)
     snapshots = Snapshots(traffic)
     here, there = ([endpoint] for endpoint in site.store.endpoints)
     spans = (EVERY_KEY, below(traffic.prefix))
@@ -204,16 +189,18 @@ def test_operations_in_a_row_are_noticed_by_nobody(site: Site, count: int, seed:
     filled = site.filled()
     assert all(one["/pods"] == 1 for one in filled), "the metric is not what it was"
     with ExitStack() as following:
-        for client in (traffic, first, second):
+        for client in (traffic, steady, first, second):
             following.callback(client.close)
         for watch in watches:
             following.enter_context(watch)
         for side in (*followers, *mapped):
             following.enter_context(side)
-        with traffic, load:
-            traffic.wait_for_more(2, GO_ON_S_MAX)
+        with traffic, steady, load, lookout:
+            for writers in (traffic, steady):
+                writers.wait_for_more(2, GO_ON_S_MAX)
             told = operations(site, traffic, snapshots, count, random.Random(seed))
         events = settled(traffic, watches)
+        settled(steady, watches[::2])
         marker = first.create(CONFIG_MAPS, config_map(f"marker{seed}", "the end"))
         written = load.written() | {version_of(marker): (f"marker{seed}", "the end")}
         site.maps |= written
@@ -225,27 +212,65 @@ def test_operations_in_a_row_are_noticed_by_nobody(site: Site, count: int, seed:
             history = side.history(events[-1].kv.mod_revision, EVENTS_S_MAX)
             judge_history(history, site.pods, listed(second.get(ALL_PODS)))
     snapshots.judge(events)
-    report(traffic, watches, told)
+    report(traffic, watches, told, lookout)
+    steady.check_calm()
+    undisturbed(steady.acknowledged(), lookout, site.ctl.holding(steady.prefix.decode()).id)
     assert not load.open_outcomes, "an apiserver was given an error"
     assert {watch.connections for watch in watches} == {1}
     assert [watch.gaps() for watch in watches[::2]] == [[], []]
-    for side in (*followers, *mapped):
-        assert (len(side.stretches), side.away, side.connections) == (1, 0, 1), side.path
+    unnoticed(site, (*followers, *mapped))
     assert site.filled() == filled, "an apiserver filled a cache again"
+
+
+def unnoticed(site: Site, followers: Sequence[Follower]) -> None:
+    """By the watches of the apiservers' clients, and by the apiservers' own logs."""
+    for side in followers:
+        assert (len(side.stretches), side.away, side.connections) == (1, 0, 1), side.path
     for server in site.servers:
         assert server.ready()
         assert not [word for word in COMPLAINTS if word in server.process.text()]
 
 
-def report(traffic: Traffic, watches: Sequence[Watched], told: Sequence[int]) -> None:
-    """For people."""
-    took = sorted(write.took_s * 1_000 for write in traffic.acknowledged())
+def report(traffic: Traffic, watches: Sequence[Watched], told: Sequence[int], seen: Seen) -> None:
+    """For people; no freeze outlived its deadline."""
+    _told(traffic.acknowledged(), "of the tablets that changed")
     print(
-        f"{len(took)} writes: p50 {took[len(took) // 2]:.0f} ms, p99 "
-        f"{took[len(took) * 99 // 100]:.0f} ms, longest {took[-1]:.0f} ms; {len(told)} pauses: "
-        f"{sum(pause <= GOAL_MS for pause in told)} within {GOAL_MS} ms, longest "
-        f"{max(told, default=0)} ms; events: {[len(watch.events) for watch in watches]}"
+        f"{len(told)} pauses: {sum(pause <= GOAL_MS for pause in told)} within {GOAL_MS} ms, "
+        f"longest {max(told, default=0)} ms; events: {[len(watch.events) for watch in watches]}"
     )
+    freezes = seen.check_freezes()
+    print(f"{len(freezes)} freezes were seen, longest {max(freezes, default=0)} ms")
+
+
+def undisturbed(writes: Sequence[Write], seen: Seen, own: int) -> None:
+    """Writes of a tablet, apart from its own moves: those during others' switches took no longer.
+    Raises AssertionError where they took ten times as long."""
+    switches = list(seen.switches())
+    mine, others = ([s for s in switches if (own in s.tablets) is its] for its in (True, False))
+    calm = [w for w in writes if not _during(w, mine)]
+    inside = [w for w in calm if _during(w, others)]
+    outside = [w for w in calm if not _during(w, others)]
+    assert min(len(inside), len(outside)) >= WRITES_MIN, "too few writes"
+    (p50, p99), (p50_else, p99_else) = (
+        _told(writes, f"of another tablet, {where} {len(others)} switches")
+        for writes, where in ((inside, "in"), (outside, "outside of"))
+    )
+    assert p50 <= DISTURBED * max(p50_else, FLOOR_MS)
+    assert p99 <= DISTURBED * max(p99_else, FLOOR_MS)
+
+
+def _during(write: Write, switches: Sequence[Switch]) -> bool:
+    return any(s.meets(write.began_s, write.began_s + write.took_s) for s in switches)
+
+
+def _told(writes: Sequence[Write], what: str) -> tuple[float, float]:
+    """p50 and p99, in milliseconds; printed."""
+    took = sorted(write.took_s * 1_000 for write in writes)
+    p50, p99 = took[len(took) // 2], took[len(took) * 99 // 100]
+    print(
+        f"{len(took)} writes {what}: p50 {p50:.0f} ms, p99 {p99:.0f} ms, longest {took[-1]:.0f} ms"
+    )
+    return p50, p99
 
 
 # ------------------------------------------------------------------------------ a router that slept
@@ -308,7 +333,7 @@ def test_router_that_slept_over_two_maps_never_answers_stale(site: Site) -> None
             stop.set()
             for thread in threads:
                 thread.join(GO_ON_S_MAX)
-        traffic.check()
+        traffic.check_calm()
         events = settled(traffic, watches)
     answers = [len(reader.answers) for reader in readers]
     print(f"{changed}; reads through the router that slept: {answers}")
@@ -390,6 +415,72 @@ def test_judge_notices_a_read_that_differs() -> None:
     for wrong in ({}, {KEY: Record(9, 9, 2, b"v")}, {**state, b"b": state[KEY]}):
         with pytest.raises(AssertionError, match="1 keys differ"):
             equal(wrong, state, "a read")
+
+
+PART: Final = Part(7, "pods", "", None, 0, 0)
+STEP: Final = Step("m1", "move", "shard-0", "shard-1", (PART,), (PART,))
+
+
+def looks(*phases: tuple[str, int]) -> Seen:
+    """Of one move, each tenth of a second; the first does not have it yet."""
+    seen = Seen()
+    seen.take(0.0, 0.0, ())
+    for number, (phase, phase_ms) in enumerate(phases, 1):
+        seen.take(number / 10, number / 10, [Progress(STEP, phase, phase_ms=phase_ms)])
+    return seen
+
+
+SWITCHED: Final = (("ready", 90), ("frozen", 20), ("draining", 5), ("draining", 105), ("done", 1))
+
+
+@pytest.mark.parametrize(
+    ("phases", "switches"),
+    [
+        pytest.param(SWITCHED, [(0.1, 0.3)], id="seen"),
+        pytest.param((*SWITCHED[:1], *SWITCHED[2:]), [(0.1, 0.2)], id="between-looks"),
+        pytest.param(SWITCHED[-1:], [(0.0, 0.1)], id="unknown-before"),
+        pytest.param((*SWITCHED[:2], ("ready", 3), ("frozen", 1)), [(0.1, 0.3)], id="undone"),
+        pytest.param((("planned", 1), ("aborted", 1)), [], id="none"),
+    ],
+)
+def test_switches_are_told_by_what_was_seen(
+    phases: Sequence[tuple[str, int]], switches: list[tuple[float, float]]
+) -> None:
+    found = [(switch.from_s, switch.to_s) for switch in looks(*phases).switches()]
+    assert found == switches
+
+
+def test_freeze_behind_its_deadline_is_noticed() -> None:
+    assert looks(*SWITCHED).check_freezes() == [20]
+    late_ms = RESHARD_FREEZE_MS + LATE_MS_MAX + 1
+    with pytest.raises(AssertionError, match=f"frozen for {late_ms} ms"):
+        looks(("frozen", 1), ("frozen", late_ms)).check_freezes()
+    nobody_serves = looks(("frozen", 1))
+    nobody_serves.take(20.0, 20.0, ())
+    assert nobody_serves.check_freezes() == [1]
+    nobody_serves.take(20.1, 20.1, [Progress(STEP, "ready", phase_ms=1)])
+    with pytest.raises(AssertionError, match="m1: "):
+        nobody_serves.check_freezes()
+
+
+def test_writes_that_others_switches_disturb_are_noticed() -> None:
+    seen = looks(*SWITCHED)
+    calm = [Write(KEY, b"v", 5, 1.0, 0.005)] * WRITES_MIN
+    undisturbed([*calm, *(Write(KEY, b"v", 5, 0.2, 0.05) for _ in calm)], seen, own=8)
+    slow = [Write(KEY, b"v", 5, 0.2, 0.3)] * WRITES_MIN
+    with pytest.raises(AssertionError):
+        undisturbed([*calm, *slow], seen, own=8)
+    with pytest.raises(AssertionError, match="too few"):
+        undisturbed([*calm, *slow], seen, own=7)
+
+
+def test_pause_of_a_writer_spans_its_errors() -> None:
+    traffic = Traffic([], "none", 2)
+    ends = ((0.0, 1.0, 3.5), (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0))
+    for writer, at in zip(traffic.writers, ends, strict=True):
+        writer.acknowledged = [Write(KEY, b"v", 5, end, 0.25) for end in at]
+    assert traffic.longest_pause_s(0.0) == 2.5
+    assert traffic.longest_pause_s(3.8) == 0.0
 
 
 def test_reader_that_was_answered_stale_is_noticed() -> None:

@@ -195,6 +195,7 @@ def test_buckets_hide_what_is_not_ours() -> None:
     pair.commit()
     ours = [n for n in range(40) if pair.tablets.tablet_of(b"b%02d" % n).id == 21]
     counts = pair.owners["shard-0"]._counts
+    pair.phase(Phase.DRAINING)
     pair.settle(5)
     assert counts.known(KeyRange(b"b", b"c")) == len(ours)
     assert pair.owners["shard-1"]._counts.known(KeyRange(b"b", b"c")) == 40 - len(ours)

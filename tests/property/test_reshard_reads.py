@@ -192,7 +192,9 @@ def test_counts_are_of_owned_keys_at_every_step() -> None:
         pair.settle(5)
         for name in SHARDS:
             mine = {key for key in keys if pair.tablets.tablet_of(key).shard == name}
-            assert pair.owners[name]._counts.known(SPAN) == len(mine), name
+            found = pair.owners[name]._counts.known(SPAN)
+            waits = pair.migration.phase is Phase.COMMITTED  # counting disturbs the switch
+            assert found == (None if waits else len(mine)), name
 
     steps(pair, check)
     pair.put(b"b97")

@@ -49,7 +49,8 @@ SEEDS_MAX: Final = 60
 @dataclass(frozen=True, slots=True)
 class Breach:
     """`patches`: what stands where, while it is in place; `first`: the first seed that is tried,
-    one near which it was found when this was written; `reshard`: its seeds have migrations."""
+    one near which it was found when this was written; `reshard`: its seeds have migrations;
+    `own`: they are tried until the judge of what it breaks has spoken."""
 
     name: str
     breaks: str
@@ -60,6 +61,13 @@ class Breach:
     window: int | None = None
     first: int = 1
     reshard: bool = False
+    own: bool = False
+
+    @property
+    def heard(self) -> tuple[str, ...]:
+        """Lists and watches are held against each other first, and then each against the truth."""
+        told = "inv05" in self.caught or "inv07" in self.caught
+        return (*self.caught, "inv12") if told else self.caught
 
     def plan(self, seed: int) -> Plan:
         """A seed's plan, with what this breach needs."""
@@ -413,7 +421,7 @@ APART: Final = ("depose",)
 BREACHES: Final = (
     Breach("prefetch", "inv02", ("inv02", "inv04", "inv05", "inv07", "inv11", "crash"), _prefetch),
     Breach("twice", "inv01", ("inv01", "inv06", "inv13", "inv15", "crash"), _twice),
-    Breach("forgetful", "inv14", ("inv14",), _forgetful, LINKS, first=22),
+    Breach("forgetful", "inv14", ("inv14",), _forgetful, LINKS, first=50),
     Breach("old-last", "m10", ("inv05", "inv07", "inv09", "inv04", "crash"), _old_last),
     Breach("boundless", "inv13", ("inv13",), _boundless, window=60),
     Breach("unwaited", "inv13", ("inv13", "inv04", "inv02"), _unwaited, APART, 3, first=6),
@@ -446,6 +454,6 @@ BREACHES: Final = (
         _lying_disk,
         ("crash_member",),
         3,
-        first=8,
+        first=30,
     ),
 )

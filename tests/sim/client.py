@@ -19,12 +19,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from kubebraid.proto.etcd import rpc_pb2
 from kubebraid.proto.server import METHOD_BY_PATH, Kind
 
 from .edges import LOST, Edge
+from .keepers import Keepers
 from .leases import Leases
 from .streams import Streams
 
@@ -48,6 +50,7 @@ ANSWERS: Final[dict[str, Any]] = {
 }
 WRITES: Final = ("Put", "DeleteRange", "Txn")
 CALLS_MAX: Final = 16  # open at once
+NOBODY_US: Final = 20_000  # until it is looked again for a router that can be asked
 
 
 @dataclass(slots=True)
@@ -60,6 +63,8 @@ class Call:
     request: Any
     floor: int
     compacted: int
+    asked_us: int = 0
+    took_us: int = 0
     answer: Any = None
     code: int | None = None  # None: open; 0: answered
     text: str = ""
@@ -99,33 +104,40 @@ class Clients:
     compacted: int = 0  # the highest floor that was acknowledged
     compacting: int = 0  # ... that was asked for
     _on: bool = False
-    _last: dict[str, Call] = field(default_factory=dict)
+    _ending: bool = False
+    _last: dict[int, Callable[[], Call]] = field(default_factory=dict)  # by number, until answered
     _mods: dict[bytes, int] = field(default_factory=dict)
     streams: Streams = field(init=False)
     leases: Leases = field(init=False)
+    keepers: Keepers = field(init=False)
 
     def __post_init__(self) -> None:
         self.streams = Streams(self.world, self)
         self.leases = Leases(self.world)
+        self.keepers = Keepers(self.world, self.leases)
 
     def begin(self) -> None:
         self._on = True
         self._next()
+        if self.world.plan.reshard_gap_us:
+            self.keepers.begin()
 
-    def _next(self) -> None:
+    def _next(self, patience_us: int = 1) -> None:
         gap = self.world.plan.gap_us
-        self.world.after(int(self.world.random.expovariate(1 / gap)) + 1, self._act)
+        self.world.after(int(self.world.random.expovariate(1 / gap)) + patience_us, self._act)
 
     def _act(self) -> None:
         if not self._on:
             return
         edge = self.world.edges.any()
-        if edge is not None:
-            if self.world.chance(0.12):
-                self.streams.act(edge)
-            for _ in range(self.world.random.choice((1, 1, 1, 2, 4))):
-                if self.open < CALLS_MAX:
-                    self._ask(edge)
+        if edge is None:
+            self._next(NOBODY_US)
+            return
+        if self.world.chance(0.12):
+            self.streams.act(edge)
+        for _ in range(self.world.random.choice((1, 1, 1, 2, 4))):
+            if self.open < CALLS_MAX:
+                self._ask(edge)
         self._next()
 
     # -- what is asked -------------------------------------------------------------------------
@@ -149,7 +161,7 @@ class Clients:
     def ask(self, edge: Edge, method: str, request: Any) -> Call:
         number = len(self.calls) + 1
         compacted = self._compacted_for(edge, method, request)
-        call = Call(self, number, method, request, self.newest, compacted)
+        call = Call(self, number, method, request, self.newest, compacted, self.world.now)
         self.calls.append(call)
         self.open += 1
         self.world.note("ask", edge.node.name, number)
@@ -229,8 +241,11 @@ class Clients:
 
     def ended(self, call: Call) -> None:
         self.open -= 1
+        call.took_us = self.world.now - call.asked_us
         self.world.note("answer", str(call.number), call.code)
         self.leases.answered(call)
+        if call.number in self._last:
+            self._ended_last(call)
         if call.code == 0:
             self.shown(call.answer.header.revision)
             if call.method == "Range":
@@ -249,7 +264,8 @@ class Clients:
 
     def finish(self) -> None:
         """No new traffic; a last write of each key and a last range by each router, as soon as
-        everybody can be asked again; watches then have to reach that."""
+        everybody can be asked again, and until they are answered: a router that stood still while
+        all was healed may find its links dead. Watches then have to reach that."""
         self._on = False
         self._ask_last()
         self.streams.finish()
@@ -259,28 +275,42 @@ class Clients:
         if len(edges) < len(self.world.routers):
             self.world.after(20_000, self._ask_last)
             return
+        self._ending = True
         for key in KEYS:
-            put = rpc_pb2.PutRequest(key=key, value=self._value())
-            call = self.ask(self.world.random.choice(edges), "Put", put)
-            self._last[f"put {key!r}"] = call
+            self._lastly(partial(self._put_last, key))
         for edge in edges:
             everything = rpc_pb2.RangeRequest(key=b"\x00", range_end=b"\x00")
-            self._last[edge.node.name] = self.ask(edge, "Range", everything)
+            self._lastly(partial(self.ask, edge, "Range", everything))
+
+    def _lastly(self, ask: Callable[[], Call]) -> None:
+        self._last[ask().number] = ask
+
+    def _put_last(self, key: bytes) -> Call:
+        edge = self.world.random.choice(self.world.edges.all())
+        return self.ask(edge, "Put", rpc_pb2.PutRequest(key=key, value=self._value()))
+
+    def _ended_last(self, call: Call) -> None:
+        if call.code == 0:
+            del self._last[call.number]
+        else:
+            self.world.after(NOBODY_US, lambda: self._lastly(self._last.pop(call.number)))
 
     def revoke(self) -> None:
-        """Most of the leases that are left; everything has settled before."""
+        """Most of the leases that are left, and nobody keeps one; everything has settled before."""
+        self.keepers.finish()
         for request in self.leases.last_requests():
             self.ask(self.world.random.choice(self.world.edges.all()), "LeaseRevoke", request)
 
     def finished(self) -> bool:
         return (
-            bool(self._last)
+            self._ending
+            and not self._last
             and not self.open
             and self.streams.finished()
             and self.world.spies.settled()
         )
 
     def unfinished(self) -> str:
-        waits = [str(call) for call in self.calls if call.code is None]
+        waits = [str(call) for call in self.calls if call.code is None or call.number in self._last]
         litter = self.world.spies.litter()[:5]
         return f"not answered: {waits[:5]}; {self.streams.unfinished()}; not removed: {litter}"

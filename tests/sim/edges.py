@@ -104,15 +104,22 @@ class Edges:
     def __init__(self, world: World) -> None:
         self._world = world
         self._open: dict[str, Edge] = {}
+        self._sorted: tuple[Edge, ...] = ()
 
     def opened(self, node: RouterNode) -> None:
         self._open[node.name] = Edge(self._world, node)
+        self._sort()
 
     def lost(self, node: RouterNode) -> None:
-        self._open.pop(node.name).lose()
+        edge = self._open.pop(node.name)
+        self._sort()
+        edge.lose()
 
-    def all(self) -> list[Edge]:
-        return [self._open[name] for name in sorted(self._open)]
+    def _sort(self) -> None:
+        self._sorted = tuple(self._open[name] for name in sorted(self._open))
+
+    def all(self) -> tuple[Edge, ...]:
+        return self._sorted
 
     def any(self) -> Edge | None:
         edges = self.all()

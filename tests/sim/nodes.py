@@ -25,6 +25,7 @@ from kubebraid.coordinator.role import CoordinatorOptions, CoordinatorRole
 from kubebraid.router.role import RouterOptions, RouterRole
 from kubebraid.shard.role import ShardOptions, ShardRole
 from kubebraid.shard.seams import ShardSeams
+from kubebraid.shard.storage.engine import Batch
 
 from .chance import Draws
 from .clock import DRIFT_MAX, SimClock
@@ -189,9 +190,12 @@ class ShardNode(Node):
 
     def __init__(self, world: World, name: str) -> None:
         super().__init__(world, name)
-        self.engine = SimEngine(lambda engine, batch: world.truth.landed(name, engine, batch))
+        self.engine = SimEngine(self._landed)
         self._heard = 0
         self.adopted: list[Epoch] = []  # what the marker of its directory would say, in turn
+
+    def _landed(self, engine: SimEngine, batch: Batch) -> None:
+        self.world.truth.landed(self.name, engine, batch, self.local_us())
 
     def make(self, mesh: SimMesh, incarnation: int) -> Part:
         members = {name: name for name in self.world.plan.members}

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from kubebraid.base.errors import RequestRefused
+from kubebraid.base.leasehome import home, home_key
 from kubebraid.base.reshard import ENDED, Action, Control, Migration, Phase, Planned
 from kubebraid.base.tabletmap import TabletMap
 from kubebraid.proto.adminreshard import PlanRequest, Verb
@@ -26,11 +27,14 @@ from kubebraid.router.draft import Scene, Standing
 from kubebraid.router.planner import plan
 
 from .client import KEYS
+from .leases import LEASES_MAX
 
 if TYPE_CHECKING:
     from .nodes import RouterNode
     from .world import World
 
+HOMES_OF: Final = (3, LEASES_MAX // 4)  # leases, whose homes are to move too
+BORDERS: Final = (*KEYS, *map(home_key, HOMES_OF))
 TABLETS_MAX: Final = 14  # then the operators merge
 LAST_WORDS_US: Final = 250_000  # between two rounds of them, at the end
 WORDS: Final = (
@@ -131,18 +135,18 @@ class Operators:
 
     def _request(self, tablets: TabletMap, shards: list[str]) -> PlanRequest:
         random = self._world.random
-        tablet = random.choice(tablets.tablets)
+        tablet = random.choice((*tablets.tablets, *[home(tablets, lease) for lease in HOMES_OF]))
         manual, keep = random.random() < 0.3, random.random() < 0.1
         rate = random.choice((0, 0, 0, 5_000))
         draw = random.random() if len(tablets.tablets) < TABLETS_MAX else 0.8
         if draw < 0.4:
             asked = PlanRequest(Verb.MOVE, (tablet.name,), to=(random.choice(shards),))
         elif draw < 0.55:
-            border = random.choice(KEYS)
+            border = random.choice(BORDERS)
             name, to = tablets.tablet_of(border).name, self._some(shards)
             asked = PlanRequest(Verb.SPLIT, (name,), at=border, to=to)
         elif draw < 0.68:
-            name, to = tablets.tablet_of(random.choice(KEYS)).name, self._some(shards)
+            name, to = tablets.tablet_of(random.choice(BORDERS)).name, self._some(shards)
             asked = PlanRequest(Verb.SPLIT, (name,), buckets=random.choice((2, 2, 4)), to=to)
         elif draw < 0.94:
             asked = PlanRequest(Verb.MERGE, self._joint(tablets))

@@ -217,10 +217,12 @@ class Streams:
         self._nudge()
 
     def _nudge(self) -> None:
-        """Whoever is told nothing asks for a mark; those that stand still read on."""
+        """Whoever lacks something asks for a mark; those that stand still read on."""
+        finished = self.finished()
         for stream in self._streams:
             _drain(stream)
-            stream.ask_progress()
+            if not finished:
+                stream.ask_progress()
         self._world.after(ASK_EVERY_US, self._nudge)
 
     def finished(self) -> bool:

@@ -11,10 +11,13 @@ from collections.abc import Iterator
 import pytest
 
 from kubebraid.proto.etcd import rpc_pb2
+from kubebraid.router.merge import View
 from kubebraid.shard.witness import epoch
 
+from .breaches import on
 from .nodes import ShardNode
 from .scenario import SECOND, Calm, begun
+from .streams import Stream, Watching
 
 A, B = b"/b/1", b"/c/1"
 
@@ -43,10 +46,38 @@ def test_inv10_progress_answers_soon_when_all_is_idle(calm: Calm) -> None:
     assert calm.world.now - asked < 10_000, "three round trips are less"
 
 
-def test_inv23_a_dead_shard_does_not_touch_watches_elsewhere(calm: Calm) -> None:
+def test_inv10_the_end_waits_for_a_revision_that_every_watch_can_be_told(calm: Calm) -> None:
+    """A stream with a watch that was resumed behind the newest revision gets no mark (etcd
+    progressIfSync), so the last writes are asked for until they are made."""
+    revision = calm.put(B, b"1")
+    clients = calm.world.clients
+    quiet = Watching(1, (A, b""), False, (), False, revision, revision)
+    resumed = Watching(2, (B, b""), False, (), False, revision + 1, revision + 1)
+    clients.streams.watchings += [quiet, resumed]
+    clients.streams._streams.append(
+        Stream(clients.streams, calm.world.edges.all()[0], [quiet, resumed])
+    )
+    calm.wait(SECOND)
+    for node in calm.world.shards:
+        node.kill()
+    clients.finish()
+    calm.wait(6 * SECOND)
+    assert any(call.code for call in clients.calls), "routers have given up"
+    assert quiet.seen < revision
+    for node in calm.world.shards:
+        node.start()
+    assert calm.world._until(clients.finished, 10 * SECOND), clients.unfinished()
+    assert quiet.seen == resumed.seen > revision
+
+
+def beside_the_dead(calm: Calm) -> None:
+    """One shard dies while a revision is on its way to it, which nobody closes therefore."""
     dead, alive = apart(calm)
-    calm.put(dead, b"1")
+    first = calm.put(dead, b"1")
     _, watching = calm.watch(alive, b"")
+    last, tablet = calm.world.spies.last, calm.world.first_map.tablet_of(dead).id
+    calm.ask("Put", rpc_pb2.PutRequest(key=dead, value=b"2"))
+    assert calm.world._until(lambda: last[tablet] > first, SECOND)
     calm.owner_of(dead).kill()
     for number in range(20):
         asked = calm.world.now
@@ -54,6 +85,21 @@ def test_inv23_a_dead_shard_does_not_touch_watches_elsewhere(calm: Calm) -> None
         assert calm.world._until(lambda: watching.seen >= revision, SECOND)  # noqa: B023
         assert calm.world.now - asked < 20_000, "nobody waits for the dead"
     assert watching.count == 20
+
+
+def test_inv23_a_dead_shard_does_not_touch_watches_elsewhere(calm: Calm) -> None:
+    beside_the_dead(calm)
+
+
+def test_inv23_a_watch_that_waits_for_all_tablets_would_be_noticed(calm: Calm) -> None:
+    """A deliberate breach: what may be shown of some tablets waits for the others too."""
+    bound = View.bound
+
+    def of_all(self: View, _tablets: object) -> int:
+        return bound(self, self.closed)
+
+    with on(View, "bound", of_all), pytest.raises(AssertionError):
+        beside_the_dead(calm)
 
 
 def test_inv23_a_client_that_does_not_read_delays_nobody(calm: Calm) -> None:

@@ -65,6 +65,7 @@ class Truth:
         self.commits: dict[Revision, tuple[Version, ...]] = {}
         self.parts: dict[Revision, dict[str, tuple[tuple[int, Version], ...]]] = {}
         self.lost: dict[Revision, str] = {}
+        self.landed_us: dict[Revision, int] = {}  # when the first part of it did, in true time
         self.closed: dict[TabletId, Revision] = {}
         self._closed_by: dict[tuple[TabletId, Epoch], Revision] = {}
         self.commands: dict[int, bytes] = {}
@@ -74,7 +75,7 @@ class Truth:
 
     # -- stores --------------------------------------------------------------------------------
 
-    def landed(self, shard: str, engine: MemoryEngine, batch: Batch) -> None:
+    def landed(self, shard: str, engine: MemoryEngine, batch: Batch, at_us: int) -> None:
         """A batch is in the store of `shard`."""
         before = dict(self.fences)
         fences = self._fences_in(shard, batch)
@@ -92,6 +93,7 @@ class Truth:
             if commit.revision <= low:
                 raise Violation("inv15", f"{commit.revision} was written behind the fence {low}")
             self._check_closed(commit.revision, puts)
+            self.landed_us.setdefault(commit.revision, at_us)
             self._add(shard, commit)
 
     def _fences_in(self, shard: str, batch: Batch) -> dict[TabletId, Fence]:

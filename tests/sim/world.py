@@ -34,7 +34,7 @@ from kubebraid.base.tabletmap import TabletMap, layout
 from kubebraid.coordinator import reign
 from kubebraid.coordinator.raft import core
 from kubebraid.router import catch_up
-from kubebraid.shard import writer
+from kubebraid.shard import apply, writer
 from kubebraid.shard.reshard import checks, pieces, sweep
 from kubebraid.shard.storage.engine import EngineError
 
@@ -43,10 +43,12 @@ from .client import Clients
 from .disk import FakeDisk
 from .edges import Edges
 from .faults import Faults
-from .leases import check_leases
+from .leases import BRIEF_S, check_leases
+from .list_checks import check_lists
 from .network import Net
 from .nodes import CoordinatorNode, Node, RouterNode, ShardNode
 from .operators import Operators
+from .pause_checks import check_pauses
 from .reshard_checks import check_stores, unsettled
 from .spies import Spies, spied
 from .truth import Truth
@@ -84,7 +86,8 @@ class Plan:
 
 
 def draw(random: Random) -> Plan:
-    """Many small worlds, and some with three coordinators."""
+    """Many small worlds, and some with three coordinators; in some of those that have migrations
+    nothing fails, so that it can be seen how long clients wait for them."""
     members = ("m0", "m1", "m2") if random.random() < 0.2 else ("m0",)
     shards = ("s0", "s1", "s2")[: random.choice((1, 2, 2, 2, 3))]
     routers = ("r0", "r1")[: random.choice((1, 2, 2))]
@@ -95,6 +98,8 @@ def draw(random: Random) -> Plan:
     buckets, window = random.choice((1, 2)), random.choice((10_000, 10_000, 60))
     log_slice, snapshot = random.choice((512, 3)), random.choice((50_000, 50_000, 12))
     reshard_gap_us, rows = random.choice((0, 0, 0, 0, 20_000, 80_000)), random.choice((256, 2))
+    if reshard_gap_us and random.random() < 0.1:
+        faults = ()
     return Plan(
         *(members, shards, routers, buckets, gap_us, fault_gap_us, faults),
         *(window, log_slice, snapshot, reshard_gap_us, rows),
@@ -191,6 +196,7 @@ class World:
             mock.patch.object(catch_up, "LOG_SLICE_REVISIONS", self.plan.slice),
             mock.patch.object(core, "RAFT_COMPACT_ENTRIES", self.plan.snapshot),
             mock.patch.object(pieces, "ROWS", self.plan.rows),
+            mock.patch.object(apply, "LEASE_TTL_S_MIN", min(BRIEF_S)),
             mock.patch.object(checks, "COPY_CHECK_KEYS", self.plan.rows),
             mock.patch.object(sweep, "COPY_SWEEP_ROWS", self.plan.rows),
         ):
@@ -206,11 +212,11 @@ class World:
         return Violation(broken.checker, told)
 
     def _until(self, done: Callable[[], bool], limit_us: int) -> bool:
-        end = self.now + limit_us
+        end, agenda, pop = self.now + limit_us, self._agenda, heapq.heappop
         while not done():
-            if self._agenda[0][0] > end:
+            if agenda[0][0] > end:
                 return False
-            self.now, _, what = heapq.heappop(self._agenda)
+            self.now, _, what = pop(agenda)
             what()
         return True
 
@@ -249,20 +255,37 @@ class World:
             looked = self.now + LOOK_US
             return not unsettled(self)
 
-        for last in (self.clients.revoke, lambda: None):
-            if not self._until(settled, QUIET_US):
-                raise Violation("inv18", f"in the end: {unsettled(self)[:8]}")
+        def over() -> bool:
+            return settled() and not any(self.clients.leases.overdue())
+
+        for done, last in ((settled, self.clients.revoke), (over, lambda: None)):
+            if not self._until(done, QUIET_US):
+                raise self._unsettled()
             last()
+
+    def _unsettled(self) -> Violation:
+        """Whose promise is not kept, in the end."""
+        if unsettled(self):
+            return Violation("inv18", f"in the end: {unsettled(self)[:8]}")
+        if self.spies.litter():
+            return Violation("inv20", f"never removed: {self.spies.litter()[:8]}")
+        overdue = list(self.clients.leases.overdue())
+        if overdue:
+            return Violation("inv21", f"expired long ago: {overdue[:8]}")
+        return Violation("liveness", self.clients.unfinished())
 
     def _judge(self) -> None:
         """Everything that can be said only when the run is over."""
         self.truth.check_history()
         self.spies.check_end()
+        check_lists(self)
+        check_calls(self)
+        check_watches(self)
         if self.plan.reshard_gap_us:
             check_stores(self)
             check_leases(self)
-        check_calls(self)
-        check_watches(self)
+            if not self.plan.faults:
+                check_pauses(self)
 
     # -- what nodes tell -----------------------------------------------------------------------
 

@@ -53,6 +53,7 @@ class FakeCluster:
         self.recorded = 0
         self.requests: list[PlanRequest] = []
         self.controls: list[Control] = []
+        self.removed: list[str] = []
         self.lists = 0
         self.others: tuple[Progress, ...] = ()  # of the same plan
         self.refusals: dict[str, list[Refusal]] = {}
@@ -82,6 +83,9 @@ class FakeCluster:
             case wire.CONTROL_RESHARD:
                 self.controls.append(wire.decode_control(body))
                 return wire.encode_done()
+            case wire.REMOVE_SHARD:
+                self.removed.append(wire.decode_remove(body))
+                return wire.encode_removed()
             case wire.LIST_RESHARD:
                 return wire.encode_list(self._listed(wire.decode_list_request(body)))
             case _:

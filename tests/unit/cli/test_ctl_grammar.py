@@ -83,8 +83,8 @@ def test_durations(text: str, ms: int) -> None:
     ("text", "size"),
     [("0", 0), ("10MB", 10**7), ("10MB/s", 10**7), ("64MiB", 64 << 20), ("1.5kib", 1_536)],
 )
-def test_sizes(text: str, size: int) -> None:
-    assert grammar.size_bytes(text) == size
+def test_rates(text: str, size: int) -> None:
+    assert grammar.rate(text) == size
 
 
 def test_help_names_the_commands_and_flags_of_what_is_named(capsys: Capture) -> None:

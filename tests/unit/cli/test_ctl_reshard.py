@@ -5,15 +5,22 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 import pytest
 
 from kubebraid.__main__ import main
-from kubebraid.base.reshard import Action, Control
+from kubebraid.base import errors
+from kubebraid.base.errors import RequestRefused
+from kubebraid.base.limits import RESHARD_LAG_MAX
+from kubebraid.base.ports import TabletLoad
+from kubebraid.base.reshard import Action, Control, Phase, Planned
 from kubebraid.cli.bench.servers import free_port
 from kubebraid.cli.ctl import operator, wait
+from kubebraid.coordinator.reshard import Resharding
+from kubebraid.coordinator.transition import refusal
 from kubebraid.proto.adminreshard import (
     CONTROL_RESHARD,
     LIST_RESHARD,
@@ -22,6 +29,10 @@ from kubebraid.proto.adminreshard import (
     Progress,
     Verb,
 )
+from kubebraid.router.draft import Scene, Standing
+from tests.unit.coordinator import reshard_kit
+from tests.unit.coordinator.reshard_kit import founded
+from tests.unit.router.test_planner import UP, made, move, one, placed
 
 from .ctl_routers import SPLIT, FakeCluster, Refusal, serving
 
@@ -123,6 +134,11 @@ def test_operator_is_asked(typed: str, code: int, monkeypatch: Patch, capsys: Ca
     assert cluster.recorded == (code == 0)
 
 
+def test_drained_shard_is_to_be_removed_next(capsys: Capture) -> None:
+    assert ctl(FakeCluster("done"), "shard", "drain", "s0", "--yes") == 0
+    assert capsys.readouterr().out.endswith("; next: kubebraid ctl shard remove s0\n")
+
+
 def test_no_wait_ends_when_it_is_recorded(capsys: Capture) -> None:
     cluster = FakeCluster("planned")
     assert ctl(cluster, *MOVE, "--yes", "--no-wait") == 0
@@ -150,6 +166,64 @@ def test_manual_migration_is_waited_for_until_its_operator_is_needed(
 
 
 # -- refusals and unknown outcomes -----------------------------------------------------------------
+
+
+def of_plan(**scene: Any) -> RequestRefused:
+    """The router's, of a move of pods to b."""
+    with pytest.raises(RequestRefused) as caught:
+        made(move("pods", "b"), Scene(placed(), **{"shards": UP, **scene}))
+    return caught.value
+
+
+def busy() -> RequestRefused:
+    other = one(move("pods", "c"), placed())._replace(phase=Phase.PREPARING)
+    return of_plan(migrations=(other,))
+
+
+def too_large() -> RequestRefused:
+    loads = {7: TabletLoad(7, 100, 1, 0, 0)}
+    return of_plan(shards={**UP, "b": Standing(True, 99)}, loads=loads)
+
+
+def other_map() -> RequestRefused:
+    """The coordinators'."""
+    return errors.precondition(refusal(founded(), Planned((reshard_kit.move(),), 0)))
+
+
+def lagging() -> RequestRefused:
+    state, driver = reshard_kit.at(Phase.READY, manual=True), Resharding()
+    driver.next(state, {}, 0)
+    driver.heard(reshard_kit.report(lag=RESHARD_LAG_MAX + 1))
+    why = driver.hinders(state, Control("m1", Action.SWITCH))
+    return errors.precondition(f"{why}. Nothing was changed")
+
+
+@pytest.mark.parametrize(
+    ("refused", "argv", "text"),
+    [
+        (busy, MOVE, "tablet pods is in migration"),
+        (lambda: of_plan(shards={**UP, "b": Standing(False)}), MOVE, "b cannot be reached"),
+        (lambda: of_plan(shards={**UP, "a": Standing(False)}), MOVE, "a, which owns the data"),
+        (too_large, MOVE, "MiB of disk free"),
+        (other_map, MOVE, "the map has changed since the plan was made"),
+        (lagging, ["reshard", "switch", "move-pods-1"], "revisions behind"),
+    ],
+)
+def test_whatever_is_refused_is_exit_code_1_and_nothing_was_changed(
+    refused: Callable[[], RequestRefused], argv: list[str], text: str, capsys: Capture
+) -> None:
+    """In the words of those who refuse it."""
+    found = refused()
+    code = {each.value[0]: each for each in grpc.StatusCode}[int(found.code)]
+    cluster = FakeCluster("ready")
+    cluster.refusals[PLAN_RESHARD if argv is MOVE else CONTROL_RESHARD] = [
+        Refusal(code, found.message)
+    ]
+    assert ctl(cluster, *argv, "--yes") == 1
+    told = capsys.readouterr().err
+    assert text in told
+    assert told.lower().rstrip(".\n").endswith("nothing was changed")
+    assert (cluster.recorded, cluster.controls) == (0, [])
 
 
 @pytest.mark.parametrize("recording", [False, True])
@@ -275,7 +349,7 @@ def test_hint_that_the_router_gave_is_not_repeated(capsys: Capture) -> None:
         (
             ["switch", "move-pods-1", "--max-pause=100ms", "--max-lag=50ms"],
             Control("move-pods-1", Action.SWITCH, 0, 100, 50),
-            ("ready", "frozen", "draining"),
+            ("frozen", "committed", "draining"),
         ),
         (
             ["reverse", "move-pods-1"],

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import grpc
 import pytest
 
 from kubebraid.__main__ import main
-from kubebraid.cli.ctl.ask import NotDone
+from kubebraid.cli.ctl import shards
 from kubebraid.cli.ctl.operator import Operator
-from kubebraid.cli.ctl.shards import removed
-from kubebraid.proto.adminreshard import Progress
+from kubebraid.proto.adminreshard import REMOVE_SHARD
 from kubebraid.proto.adminwire import Shard
 
-from .ctl_routers import MOVE, FakeCluster, serving
+from .ctl_routers import FakeCluster, Refusal, serving
 from .ctl_status import HEALTHY
 
 Capture = pytest.CaptureFixture[str]
@@ -23,26 +23,42 @@ def ctl(cluster: FakeCluster, *argv: str) -> int:
         return main(["ctl", f"--endpoint={endpoint}", *argv])
 
 
-def test_empty_shard_may_go() -> None:
-    done = Progress(MOVE._replace(source="s9"), "done")
-    assert removed("s9", IDLE, [done]).startswith("s9 owns no tablet and no migration needs it")
+def test_shard_is_removed_by_the_routers_word(capsys: Capture) -> None:
+    cluster = FakeCluster("done")
+    assert ctl(cluster, "shard", "remove", "s9") == 0
+    assert cluster.removed == ["s9"]
+    assert "s9 is removed and its process ends" in capsys.readouterr().out
 
 
-def test_shard_that_is_needed_may_not_go() -> None:
-    with pytest.raises(NotDone, match="no shard is called 'x'; there are s0, s1, s9"):
-        removed("x", IDLE, [])
-    with pytest.raises(NotDone, match="s1 owns 2 tablets; first 'shard drain s1'"):
-        removed("s1", IDLE, [])
-    with pytest.raises(NotDone, match=r"s9 is needed by move-pods-1 \(planned\)"):
-        removed("s9", IDLE, [Progress(MOVE._replace(target="s9"), "planned")])
+def test_shard_that_is_needed_is_not_removed(capsys: Capture) -> None:
+    cluster = FakeCluster("done")
+    said = "kubebraid: s0 owns 2 tablets; first 'shard drain s0'"
+    cluster.refusals[REMOVE_SHARD] = [Refusal(grpc.StatusCode.FAILED_PRECONDITION, said)]
+    assert ctl(cluster, "shard", "remove", "s0") == 1
+    told = capsys.readouterr()
+    assert not told.out
+    assert "s0 owns 2 tablets; first 'shard drain s0'" in told.err
+    assert "nothing was changed" in told.err
 
 
-def test_remove_has_the_exit_code_of_its_answer(capsys: Capture) -> None:
+@pytest.mark.parametrize(("refusals", "code"), [(2, 0), (1_000, 1)])
+def test_shard_that_was_just_drained_is_asked_again_for_a_while(
+    refusals: int, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(shards, "REMOVE_S", 0.5)
     cluster = FakeCluster("done")
     cluster.status = IDLE
-    assert ctl(cluster, "shard", "remove", "s9") == 0
-    assert "end its process" in capsys.readouterr().out
-    assert ctl(cluster, "shard", "remove", "s0") == 1
+    behind = Refusal(grpc.StatusCode.FAILED_PRECONDITION, "kubebraid: s9 has not heard it yet")
+    cluster.refusals[REMOVE_SHARD] = [behind] * refusals
+    assert ctl(cluster, "shard", "remove", "s9") == code
+    assert bool(cluster.removed) is (code == 0)
+
+
+def test_removal_without_an_answer_is_not_known() -> None:
+    cluster = FakeCluster("done")
+    cluster.refusals[REMOVE_SHARD] = [Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, "late")]
+    assert ctl(cluster, "shard", "remove", "s9") == 3
 
 
 def test_add_of_a_shard_that_is_up_says_what_comes_next(capsys: Capture) -> None:

@@ -27,14 +27,20 @@ class Script:
     def __init__(self, *answers: Answer) -> None:
         self._answers = list(answers)
         self.pauses = 0
+        self.ask_ms = 0
+        self._now_ms = 0
 
-    def until(self, ids: Sequence[str], *goal: str, told_back: bool = False) -> Seen:
-        def pause(_seconds: float) -> None:
+    def until(self, ids: Sequence[str], *goal: str, said_ms: int | None = None) -> Seen:
+        def pause(seconds: float) -> None:
             self.pauses += 1
+            self._now_ms += int(seconds * 1_000)
 
-        return Waits(self._ask, pause, Screen(io.StringIO(), lambda: 0)).until(ids, goal, told_back)
+        screen = Screen(io.StringIO(), lambda: 0)
+        waits = Waits(self._ask, pause, screen, lambda: self._now_ms)
+        return waits.until(ids, goal, said_ms)
 
     def _ask(self, ids: Sequence[str]) -> tuple[Progress, ...]:
+        self._now_ms += self.ask_ms
         answer = self._answers[0] if len(self._answers) == 1 else self._answers.pop(0)
         if isinstance(answer, Unreachable):
             raise answer
@@ -62,7 +68,20 @@ def test_end_elsewhere_is_a_failure_but_the_others_are_waited_for() -> None:
 def test_ready_behind_the_word_is_a_failure(phase_ms: int, why: str, failed: bool) -> None:
     back = (at("ready", why=why, phase_ms=phase_ms),)
     script = Script(back, back, (at("draining"),))
-    assert script.until(["m1"], "draining", told_back=True).reached is not failed
+    assert script.until(["m1"], "draining", said_ms=0).reached is not failed
+
+
+def test_time_that_an_answer_took_counts_as_waited() -> None:
+    """READY for 3 s, first told by an answer that an election kept for 4 s."""
+    script = Script((at("ready", phase_ms=3_000),), (at("draining"),))
+    script.ask_ms = 4_000
+    assert not script.until(["m1"], "draining", said_ms=0).reached
+
+
+def test_ready_from_before_the_word_is_none_behind_it() -> None:
+    script = Script((at("ready", phase_ms=3_000),), (at("draining"),))
+    script.ask_ms = 2_000
+    assert script.until(["m1"], "draining", said_ms=0).reached
 
 
 def test_routers_may_be_away_for_a_while() -> None:

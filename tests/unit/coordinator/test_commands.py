@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubebraid.base.ports import Adoption, Alarm
-from kubebraid.base.reshard import Action, Control, Phase, Planned
+from kubebraid.base.reshard import Action, Control, Phase, Planned, Removal
 from kubebraid.base.tabletmap import TabletMap, layout
 from kubebraid.coordinator import commands
 from kubebraid.coordinator.commands import decode, encode
@@ -27,7 +27,7 @@ from kubebraid.coordinator.transition import (
     TakeReign,
 )
 from tests.unit.coordinator.reshard_kit import move
-from tests.unit.proto.test_coordinator_reshard import CONTROLS, PLANS
+from tests.unit.proto.test_coordinator_reshard import CONTROLS, PLANS, REMOVALS
 
 WHOLE = st.integers(-(2**63), 2**64)
 TEXT = st.text(st.characters(exclude_categories=()), max_size=20)  # lone surrogates too
@@ -71,6 +71,7 @@ COMMANDS: st.SearchStrategy[Command] = st.one_of(
     st.builds(SetAlarm, st.builds(Alarm, WHOLE, WHOLE), st.booleans()),
     PLANS,
     CONTROLS,
+    REMOVALS,
     st.builds(
         *(Step, TEXT, WHOLE, WHOLE, st.sampled_from(Phase), st.sampled_from(Phase)),
         *(st.lists(st.tuples(WHOLE, WHOLE), max_size=4).map(tuple), TEXT),
@@ -81,6 +82,7 @@ COMMANDS: st.SearchStrategy[Command] = st.one_of(
 STORED: dict[bytes, Command] = {
     b'{"v":1,"do":"take-reign"}': TakeReign(),
     b'{"v":1,"do":"raise-floor","revision":90}': RaiseFloor(90),
+    b'{"v":1,"do":"remove-shard","shard":"s"}': Removal("s"),
     b'{"v":1,"do":"acquire","node":"a#1","cepoch":3,"renewals":4,"length":10}': Acquire(
         "a#1", 3, 4, 10
     ),
@@ -101,7 +103,9 @@ STORED: dict[bytes, Command] = {
     b'"rate":0,"after":"","keep_source":false,"version":0,"ends":[],"why":"","tries":0,'
     b'"pause_ms":0,"freeze":0,"back":false}],"map_version":1}': Planned((move(),), 1),
     b'{"v":1,"do":"step","id":"m1","cepoch":3,"freeze":1,"before":4,"after":5,'
-    b'"ends":[[2,90]],"why":""}': Step("m1", 3, 1, Phase.FROZEN, Phase.COMMITTED, ((2, 90),)),
+    b'"ends":[[2,90]],"why":"","counts":true}': Step(
+        "m1", 3, 1, Phase.FROZEN, Phase.COMMITTED, ((2, 90),)
+    ),
     b'{"v":1,"do":"control","id":"m1","action":1,"rate":0,"pause_ms":100,"lag_ms":50,'
     b'"keep_source":false}': Control("m1", Action.SWITCH, 0, 100, 50),
 }
@@ -133,6 +137,12 @@ def test_stored_form_is_what_it_was(raw: bytes) -> None:
 
 def test_every_command_has_its_stored_form_here() -> None:
     assert {type(command) for command in STORED.values()} == set(Command.__args__)
+
+
+def test_step_of_before_it_said_whether_it_counts_does() -> None:
+    counts = Step("m1", 3, 1, Phase.FROZEN, Phase.READY, why="late")
+    raw = encode(counts)
+    assert decode(raw.replace(b',"counts":true', b"")) == counts
 
 
 @pytest.mark.parametrize("version", [0, 2, "1", None, 1.5])

@@ -11,6 +11,7 @@ from kubebraid.base.limits import (
     RESHARD_FREEZE_MS,
     RESHARD_LAG_MAX,
     RESHARD_RETRY_MS,
+    RESHARD_SILENT_MS,
     RESHARD_TRIES_MAX,
 )
 from kubebraid.base.reshard import Action, Control, Migration, Phase, Report
@@ -250,13 +251,55 @@ def test_switch_is_tried_again_later_and_later_and_then_given_up() -> None:
     for _ in range(RESHARD_TRIES_MAX):
         since = made.ms
         while only(made.state).phase is Phase.READY:
+            made.heard(report())
             made.take(*made.next(10))
         waits.append(made.ms - since)
         made.next()
+        made.heard(report())
         made.take(*made.next(RESHARD_FREEZE_MS))
         made.next()
     assert only(made.state).phase is Phase.ABORTED
     assert [wait // RESHARD_RETRY_MS for wait in waits] == [0, 1, 2, 4, 8]
+
+
+def test_no_switch_begins_while_the_source_is_away() -> None:
+    made = stand(Phase.READY)
+    assert made.run(report(away=True)) is Phase.READY
+    assert made.next(60_000) == []
+    assert made.run(report()) is Phase.FROZEN
+
+
+def test_no_switch_begins_on_what_a_target_said_long_ago() -> None:
+    made = stand(Phase.READY, tries=3)
+    assert made.run(report()) is Phase.READY, "it waits after the last try"
+    assert made.next(60_000) == []
+    assert made.run(report()) is Phase.FROZEN
+
+
+@pytest.mark.parametrize("away", ["s0", "s1"])
+def test_a_switch_that_met_a_shard_away_is_no_try(away: str) -> None:
+    made = stand(Phase.FROZEN)
+    assert made.run(report(away=away == "s0")) is Phase.FROZEN
+    (step,) = made.next(RESHARD_FREEZE_MS if away == "s0" else RESHARD_SILENT_MS)
+    made.take(step)
+    migration = only(made.state)
+    assert (migration.phase, migration.tries) == (Phase.READY, 0)
+    assert migration.why == f"{away} could not be reached: the switch waits for it"
+
+
+def test_a_switch_that_takes_too_long_is_a_try() -> None:
+    made = stand(Phase.FROZEN)
+    assert made.run(report()) is Phase.FROZEN
+    made.take(*made.next(RESHARD_FREEZE_MS))
+    assert (only(made.state).phase, only(made.state).tries) == (Phase.READY, 1)
+
+
+def test_operator_is_told_that_the_source_does_not_answer() -> None:
+    made = stand(Phase.READY, manual=True)
+    made.heard(report(away=True))
+    made.next()
+    said = made.driver.hinders(made.state, Control("m1", Action.SWITCH))
+    assert said == "s0 does not answer s1; try again when it does"
 
 
 def test_manual_one_is_not_given_up() -> None:
@@ -281,6 +324,57 @@ def test_turns_are_taken_in_order_and_few_at_a_time() -> None:
     assert len(steps) == RESHARD_ACTIVE_MAX
     made.take(*steps)
     assert made.next() == []
+
+
+def two(first: Phase, second: Phase) -> Stand:
+    """m1 moves tablet 2 to s1, m2 tablet 3 to s2."""
+    target = replace(founded().tablets.tablets[2], shard="s2")
+    other = move("m2", "s2", sources=(3,), targets=(target,))
+    made = planned(move(), other)
+    phases = zip(made.migrations, (first, second), strict=True)
+    there = tuple(m._replace(phase=p, freeze=int(p >= Phase.FROZEN)) for m, p in phases)
+    return Stand(replace(made, migrations=there))
+
+
+def test_of_two_that_are_ready_one_is_frozen_first() -> None:
+    made = two(Phase.READY, Phase.READY)
+    made.heard(report(), report("s2", id="m2"))
+    (freeze,) = made.next()
+    assert (freeze.id, freeze.after) == ("m1", Phase.FROZEN)
+    made.heard(report("s2", id="m2"))
+    assert made.next() == [], "the first is on its way"
+    made.take(freeze)
+    assert made.next() == []
+    made.heard(report(ends=((2, 90),)))
+    made.take(*made.next())
+    assert made.next() == [], "the target has yet to serve"
+    made.heard(report(served=True))
+    made.take(*made.next())
+    assert [(step.id, step.after) for step in made.next()] == [("m2", Phase.FROZEN)]
+
+
+@pytest.mark.parametrize("phase", [Phase.PLANNED, Phase.PREPARING, Phase.READY])
+def test_nothing_is_submitted_before_the_commit_of_what_is_frozen(phase: Phase) -> None:
+    """The log carries one command after the other."""
+    made = two(Phase.FROZEN, phase)
+    made.heard(report("s2", id="m2"))
+    assert made.next() == []
+    made.heard(report(ends=((2, 90),)))
+    assert [step.id for step in made.next()] == ["m1"]
+
+
+def test_two_that_operators_froze_go_on_side_by_side() -> None:
+    made = two(Phase.FROZEN, Phase.FROZEN)
+    made.heard(report(ends=((2, 90),)), report("s2", id="m2", ends=((3, 90),)))
+    assert [step.id for step in made.next()] == ["m1", "m2"]
+
+
+def test_others_do_not_wait_for_a_target_that_is_down() -> None:
+    made = two(Phase.COMMITTED, Phase.READY)
+    made.heard(report("s2", id="m2"))
+    assert made.next(RESHARD_FREEZE_MS - 1) == []
+    assert made.driver.next_deadline_ms() == made.ms + 1
+    assert [(step.id, step.after) for step in made.next(1)] == [("m2", Phase.FROZEN)]
 
 
 def test_two_of_the_same_shards_take_turns() -> None:
@@ -347,13 +441,16 @@ def test_switch_is_hindered_by_what_the_report_says(
 
 
 def test_progress_tells_reports_times_and_the_pause() -> None:
+    """It ends when the target serves, not when the log has heard of it."""
     made = Stand(at(Phase.FROZEN))
     made.next()
     ends = report(ends=((2, 90),))
     made.heard(ends)
     made.take(*made.next(30))
     made.heard(report(served=True))
-    made.take(*made.next(12))
+    steps = made.next(12)
+    made.ms += 7
+    made.take(*steps)
     made.next()
     (told,) = made.driver.progress(made.state, made.ms + 100)
     assert (told.migration.phase, told.phase_ms, told.switch_ms) == (Phase.DRAINING, 100, 42)

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubebraid.base.ports import ALARM_CORRUPT, ALARM_NOSPACE, Adoption, Alarm, ShardPlace
+from kubebraid.base.ports import (
+    ALARM_CORRUPT,
+    ALARM_NOSPACE,
+    NEVER_ADOPTED,
+    Adoption,
+    Alarm,
+    ShardPlace,
+)
+from kubebraid.base.reshard import ENDED, Phase, Removal
 from kubebraid.base.tabletmap import TabletMap, layout, with_new_epochs
 from kubebraid.coordinator.machine import UNFOUNDED
 from kubebraid.coordinator.state import NEVER_COMPACTED, Lease, State, decode, encode
@@ -25,7 +33,10 @@ from kubebraid.coordinator.transition import (
     StartShard,
     TakeReign,
     apply,
+    refusal,
 )
+from tests.unit.coordinator.reshard_kit import at
+from tests.unit.coordinator.reshard_kit import founded as resharded
 from tests.unit.coordinator.test_commands import COMMANDS as ANY_COMMANDS
 
 
@@ -397,3 +408,37 @@ def test_m06_shard_that_is_named_owns_its_tablets_by_the_map_of_that_version(
                 assert shard.since == after.tablets.version == made.tablets.version + 1
         made = after
     assert with_new_epochs(made.tablets).version == made.tablets.version + 1
+
+
+# -- a shard that goes -----------------------------------------------------------------------------
+
+
+def refused(before: State, shard: str) -> str:
+    assert apply(before, Removal(shard)) is before
+    return refusal(before, Removal(shard))
+
+
+def test_shard_that_owns_nothing_is_forgotten_and_its_store_with_it() -> None:
+    before = resharded()
+    after = apply(before, Removal("s1"))
+    assert [shard.name for shard in after.shards] == ["s0", "s2"]
+    assert replace(after, shards=before.shards) == before
+    assert refused(after, "s1") == "", "asked again it is so already"
+    again = StartShard(1, "s1", "disk-s1", 8, "h:8", (), 0, Adoption(7))
+    assert apply(after, again) is after, "the old directory"
+    late = replace(again, replaces=1, previous=NEVER_ADOPTED)
+    assert apply(after, late) is after, "asked before it was removed"
+    empty = apply(after, replace(again, store="another disk", previous=NEVER_ADOPTED))
+    assert empty.shard("s1") is not None
+
+
+def test_shard_that_is_needed_is_not_removed() -> None:
+    said = "s0 owns 3 tablets. Nothing was changed"
+    assert refused(resharded(), "s0") == said
+    for phase in Phase:
+        before = at(phase, manual=True)
+        if phase in ENDED:
+            assert apply(before, Removal("s1")).shard("s1") is None
+        else:
+            said = "s1 is needed by m1, which has not ended. Nothing was changed"
+            assert refused(before, "s1") == said

@@ -58,6 +58,11 @@ def test_word_is_decoded_as_it_was_encoded(control: Control) -> None:
     assert wire.decode_control(wire.encode_control(control)) == control
 
 
+@given(st.text())
+def test_removal_is_decoded_as_it_was_encoded(name: str) -> None:
+    assert wire.decode_remove(wire.encode_remove(name)) == name
+
+
 @given(st.lists(PROGRESSES, max_size=2).map(tuple), st.lists(NAMES, max_size=2).map(tuple))
 def test_list_is_decoded_as_it_was_encoded(
     listed: tuple[Progress, ...], ids: tuple[str, ...]

@@ -17,6 +17,7 @@ from kubebraid.base.reshard import (
     Phase,
     Planned,
     Progress,
+    Removal,
     Report,
 )
 from kubebraid.base.tabletmap import Tablet
@@ -70,7 +71,10 @@ def test_report_is_read_back(report: Report) -> None:
     assert codec.decode_report(codec.encode_report(report)) == report
 
 
-@given(NUMBERS, PLANS | CONTROLS)
+REMOVALS = st.builds(Removal, NAMES.filter(bool))
+
+
+@given(NUMBERS, PLANS | CONTROLS | REMOVALS)
 def test_plan_or_word_is_read_back(number: int, request: Planned | Control) -> None:
     assert codec.decode_reshard(codec.encode_reshard(number, request)) == (number, request)
 

@@ -20,6 +20,7 @@ from kubebraid.base.ports import (
     ShardPlace,
     ShardStart,
 )
+from kubebraid.base.reshard import Migration
 from kubebraid.base.tabletmap import TabletMap, layout
 from kubebraid.proto import coordinator_reshard
 from kubebraid.proto import coordinator_wire as wire
@@ -138,6 +139,17 @@ def test_answer_to_a_change_is_read_back(
 @given(VIEWS)
 def test_state_is_read_back(view: ClusterView) -> None:
     assert wire.decode_state(wire.encode_state(view)) == view
+
+
+@given(VIEWS, MIGRATIONS)
+def test_what_two_states_have_in_common_is_decoded_once(view: ClusterView, more: Migration) -> None:
+    """Each coordinator tells each state to each process."""
+    later = view._replace(serves=not view.serves, migrations=(*view.migrations, more))
+    first, second = (wire.decode_state(wire.encode_state(told)) for told in (view, later))
+    assert second == later
+    assert second.tablets is first.tablets
+    common = second.migrations[: len(first.migrations)]
+    assert all(a is b for a, b in zip(first.migrations, common, strict=True))
 
 
 def test_kinds_lie_where_links_to_coordinators_have_theirs() -> None:

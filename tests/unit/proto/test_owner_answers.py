@@ -161,7 +161,7 @@ def test_sample_whose_columns_do_not_fit_is_malformed() -> None:
 
 
 def test_status_comes_out_as_it_went_in() -> None:
-    status = ShardStatus(1 << 50, 1 << 40, 47, 3)
+    status = ShardStatus(1 << 50, 1 << 40, 47, 3, undecided=2)
     assert decode_status(encode_status(status)) == status
 
 

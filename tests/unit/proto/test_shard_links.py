@@ -187,3 +187,19 @@ def test_newer_word_of_a_store_leaves_the_link_alone() -> None:
     stand.follow(place(7)._replace(confirmed=Adoption(7, 3), since=9))
     assert stand.mesh.dialers == [dialer]
     assert not dialer.closed
+
+
+def test_shard_that_was_removed_is_left_and_may_come_again() -> None:
+    stand = Stand()
+    stand.follow(place(7))
+    client, first = stand.links.clients["s0"], stand.dialer
+    first.connect(Peer("shard", "s0", 7))
+    stand.put()
+    stand.follow()
+    assert first.closed
+    assert [reply.error for reply in stand.replies] == [errors.OUTCOME_UNKNOWN_REPLY]
+    stand.follow()
+    stand.follow(place(8))
+    stand.dialer.connect(Peer("shard", "s0", 8))
+    assert stand.links.clients["s0"] is client
+    assert client.connected

@@ -100,6 +100,17 @@ def range_op(
     return RangeOp(span, 0, limit, 0, 0, False, False, count_only, NO_FILTERS)
 
 
+def log_slice(commits: Iterable[Commit], call: LogCall, limit: int) -> LogReply:
+    """What a log of these, of the called tablets, answers: so many of the oldest."""
+    found = [
+        Commit(c.revision, tuple(e for e in c.events if call.span.contains(e.key)))
+        for c in sorted(commits, key=lambda c: c.revision)
+        if call.first <= c.revision <= call.upto
+    ]
+    complete = found[limit].revision - 1 if len(found) > limit else call.upto
+    return LogReply([c for c in found[:limit] if c.events], complete)
+
+
 class HeldSequencer:
     """Answers ReadRev at once, or when `hold` is set, when the test says so."""
 
@@ -309,14 +320,8 @@ class HeldOwner:
             done(self._slice(call))
 
     def _slice(self, call: LogCall) -> LogReply:
-        limit = self.log_slice or call.limit
-        found = [
-            Commit(c.revision, tuple(e for e in c.events if call.span.contains(e.key)))
-            for tablet, c in sorted(self.log, key=lambda item: item[1].revision)
-            if tablet in call.tablets and call.first <= c.revision <= call.upto
-        ]
-        complete = found[limit].revision - 1 if len(found) > limit else call.upto
-        return LogReply([c for c in found[:limit] if c.events], complete)
+        wanted = [commit for tablet, commit in self.log if tablet in call.tablets]
+        return log_slice(wanted, call, self.log_slice or call.limit)
 
     # -- the rest ------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ from kubebraid.base.record import Commit, Event
 from kubebraid.base.tabletmap import Tablet, TabletMap
 from kubebraid.router.hub import Hub
 
-from .fakes import LEFT, RIGHT, Client, HeldCoordinator, Shards, event
+from .fakes import LEFT, RIGHT, Client, HeldCoordinator, Shards, event, log_slice
 
 SPARE: Final = "spare"  # owns nothing in the first map
 SHARDS: Final = (LEFT, RIGHT, SPARE)
@@ -111,18 +111,11 @@ class Store:
             done(errors.OTHER_MAP)
 
     def _slice(self, call: LogCall) -> LogReply:
-        rows = [c for t in call.tablets for c in self.log.get(t, ())]
         found: dict[int, Commit] = {}
-        for row in sorted(rows, key=lambda c: c.revision):
-            if call.first <= row.revision <= call.upto:
-                events = tuple(e for e in row.events if call.span.contains(e.key))
-                known = found.get(row.revision)
-                made = Commit(row.revision, events) if known is None else known.joined(events)
-                found[row.revision] = made
-        commits = list(found.values())
-        more = len(commits) > self.slice
-        complete = commits[self.slice].revision - 1 if more else call.upto
-        return LogReply([c for c in commits[: self.slice] if c.events], complete)
+        for row in (c for t in call.tablets for c in self.log.get(t, ())):
+            known = found.get(row.revision)
+            found[row.revision] = row if known is None else known.joined(row.events)
+        return log_slice(found.values(), call, self.slice)
 
 
 class Cluster:

@@ -17,6 +17,7 @@ from kubebraid.base.reshard import (
     Control,
     Kind,
     Migration,
+    Order,
     Phase,
     Planned,
     Progress,
@@ -97,7 +98,7 @@ class Stand:
         listed = codec.Listed(number, migrations if serving else None)
         self._told(CoordinatorKind.RESHARD_LIST, codec.encode_reshard_list(listed))
 
-    def taken(self, refused: RequestRefused | None = None) -> Planned | Control:
+    def taken(self, refused: RequestRefused | None = None) -> Order:
         number, request = codec.decode_reshard(self.asked(CoordinatorKind.RESHARD))
         answer = codec.encode_reshard_answer(codec.Answered(number, refused))
         self._told(CoordinatorKind.RESHARD_ANSWER, answer)

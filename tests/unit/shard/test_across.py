@@ -356,6 +356,31 @@ def test_participant_asks_the_primary_until_it_answers() -> None:
     assert case.stored() is not None
 
 
+def test_share_whose_primary_was_removed_is_aborted() -> None:
+    case = Case()
+    case.prepared(OTHER)
+    assert case.participant.undecided == 1
+    case.stand.owned.members = frozenset((SHARD, *OTHER))
+    case.pass_ms(ACROSS_PREPARED_MS)
+    assert len(case.peer.asked) == 1, "it may have decided"
+    case.stand.owned.members = frozenset((SHARD,))
+    case.pass_ms(ACROSS_ASK_MS)
+    assert len(case.peer.asked) == 1
+    assert case.free
+    assert case.stored() is None
+    assert case.participant.undecided == 0
+
+
+def test_decision_that_somebody_may_ask_for_is_counted() -> None:
+    case = Case()
+    revision = case.prepared()
+    case.ask(Step.COMMIT, revision=revision)
+    assert case.participant.undecided == 1
+    assert case.stand.owner.status().undecided == 1
+    case.ask(Step.FORGET)
+    assert case.participant.undecided == 0
+
+
 def test_m01_prepared_tablet_does_not_register_in_a_new_reign_before_it_is_decided() -> None:
     """Neither it nor the others of its shard; then all, and the old reign's revision counts."""
     case = Case()

@@ -15,7 +15,7 @@ from kubebraid.base.ports import (
 from kubebraid.proto import requests
 from kubebraid.shard.admission import refused
 from kubebraid.shard.foreign import Visible
-from tests.moving import MOVED, SYSTEM, Moving
+from tests.moving import MOVED, OTHER, SYSTEM, Moving
 
 GRANT = WriteCall(WRITE_LEASE_GRANT, requests.encode_lease_grant(9, 60), (), 1, None)
 ROW = WriteCall(WRITE_LEASE_ROW, b"", (), 1, None)
@@ -59,3 +59,13 @@ def test_inv15_nothing_that_would_change_a_sealed_tablet(
     reader = Visible(pair.engines["shard-0"], owned.foreign)
     assert refused(owned, reader, call) is (None if admitted else errors.OTHER_MAP)
     assert errors.OTHER_MAP.definite
+
+
+def test_inv15_no_lease_is_written_where_nothing_stays() -> None:
+    """A guest all of whose tablets go: there is no fence by which the visit could be told."""
+    pair = Moving()
+    owned = pair.owned["shard-1"]
+    reader = Visible(pair.engines["shard-1"], owned.foreign)
+    assert refused(owned, reader, ROW) is None
+    owned.sealed = frozenset((OTHER,))
+    assert refused(owned, reader, ROW) is errors.OTHER_MAP

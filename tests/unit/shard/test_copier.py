@@ -10,6 +10,7 @@ import pytest
 from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
 from kubebraid.base.limits import (
+    COPY_AWAY_MS,
     COPY_FOLLOW_MS,
     COPY_REPORT_MS,
     COPY_RETRY_MS,
@@ -267,10 +268,27 @@ def test_inv15_not_final_while_a_share_waits_here() -> None:
     case.slot.quiet = False
     case.follow(Phase.FROZEN, 1)
     sealed(case, 1)
+    case.turn(COPY_FOLLOW_MS)
     assert not is_final(case)
+    assert not case.asked, "the source has nothing to add"
     case.slot.quiet = True
-    sealed(case, 1)
+    case.turn()
     assert is_final(case)
+
+
+@pytest.mark.parametrize(("phase", "freeze"), [(Phase.READY, 1), (Phase.FROZEN, 2)])
+def test_inv21_sealed_round_that_waited_here_is_void_behind_its_freeze(
+    phase: Phase, freeze: int
+) -> None:
+    case = verified()
+    case.slot.quiet = False
+    case.follow(Phase.FROZEN, 1)
+    sealed(case, 1)
+    case.follow(phase, freeze)
+    case.slot.quiet = True
+    case.turn(COPY_FOLLOW_MS)
+    assert not is_final(case)
+    assert case.asked
 
 
 def test_what_is_answered_to_an_earlier_copy_counts_for_nothing() -> None:
@@ -310,3 +328,40 @@ def test_reports_are_repeated() -> None:
     assert case.copier.next_deadline_ms() <= case.pair.clock.ms + 1
     case.turn(1)
     assert len(case.reports) == told + 1
+
+
+def following() -> Case:
+    """It has caught up, and has asked for the next round COPY_FOLLOW_MS ago."""
+    case = verified()
+    case.turn(COPY_FOLLOW_MS)
+    assert case.asked
+    assert not case.report.away
+    return case
+
+
+@pytest.mark.parametrize("refused", [errors.OWNER_AWAY, errors.NO_LEADER])
+def test_a_source_without_a_link_is_reported_away_until_it_answers(refused: RequestRefused) -> None:
+    case = following()
+    case.answer(refused)
+    assert case.report.away
+    case.turn(COPY_RETRY_MS)
+    assert case.report.away, "asked again, and not answered yet"
+    case.answer(PIECE)
+    assert not case.report.away
+
+
+def test_a_source_that_says_nothing_is_away_after_a_while() -> None:
+    case = following()
+    told = []
+    for ms in (COPY_AWAY_MS - COPY_FOLLOW_MS - 1, 1):
+        case.turn(ms)
+        told.append(case.report.away)
+    assert told == [False, True]
+    case.answer(errors.TIMED_OUT)
+    assert case.report.away, "a refusal brings nothing"
+
+
+def test_a_source_that_refuses_once_is_there() -> None:
+    case = following()
+    case.answer(errors.TOO_MANY_REQUESTS)
+    assert not case.report.away

@@ -28,7 +28,9 @@ class Case:
     def __init__(self) -> None:
         self.peers = {"shard-1": Peer(), "shard-2": Peer()}
         self.litter: list[bytes] = []
-        self.open = OpenDecisions("shard-0", self.peers, self.litter)
+        self.removed: set[str] = set()
+        is_removed = self.removed.__contains__
+        self.open = OpenDecisions("shard-0", self.peers, self.litter, is_removed)
         self.open.add(TXN, Decision(12, ("shard-0", "shard-1", "shard-2")), due_ms=100)
 
 
@@ -83,3 +85,15 @@ def test_peer_that_no_map_names_is_waited_for() -> None:
     case.open.turn(100)
     case.peers["shard-1"].asked[0][1](AcrossReply())
     assert case.open.revision(TXN) == 12
+
+
+def test_participant_that_was_removed_is_not_waited_for() -> None:
+    """It was removed because it held no share any more."""
+    case = Case()
+    case.open.turn(100)
+    case.peers["shard-1"].asked[0][1](AcrossReply())
+    assert len(case.open) == 1
+    case.removed.add("shard-2")
+    case.open.turn(1_000_000)
+    assert len(case.open) == 0
+    assert len(case.peers["shard-2"].asked) == 1

@@ -7,18 +7,21 @@ from dataclasses import replace
 import pytest
 
 from kubebraid.base.errors import StaleEpoch
+from kubebraid.base.reshard import UNDECIDED, Kind, Migration, Phase
 from kubebraid.base.tabletmap import TabletMap
 from kubebraid.shard import keycodec
 from kubebraid.shard.cells import Cell, load, pack
 from kubebraid.shard.fencing import Fence, FenceDamaged, MapBehind
 from kubebraid.shard.lease import LeaseRow
-from kubebraid.shard.reshard.arrival import fences_of, leases_of, settle_cells
+from kubebraid.shard.reshard.arrival import committed, fences_of, leases_of, settle_cells
 from kubebraid.shard.seal import pack_lease, unpack_lease
 from kubebraid.shard.storage.engine import Batch
 from kubebraid.shard.storage.memory import MemoryEngine
 from tests.moving import MOVED, first_map
 
 TABLET = replace(first_map().by_id()[MOVED], shard="shard-1", oepoch=4, begin=90)
+MOVE = Migration("m1", Kind.MOVE, "shard-0", "shard-1", (MOVED,), (TABLET,))
+COMMITTED = MOVE._replace(phase=Phase.COMMITTED)
 NEW_MAP = TabletMap(2, tuple(TABLET if t.id == MOVED else t for t in first_map().tablets))
 
 
@@ -76,7 +79,7 @@ def test_inv21_a_lease_comes_as_what_it_is_here(
     came: LeaseRow, known: LeaseRow | None, wanted: LeaseRow | None
 ) -> None:
     batch = Batch()
-    rows, emptied = leases_of({"m1": cell(_7=came)}, NEW_MAP, "shard-1", {7: known}.get, batch)
+    rows, emptied = leases_of([cell(_7=came)], NEW_MAP, "shard-1", {7: known}.get, batch)
     assert rows == ({} if wanted is None else {7: wanted})
     assert [(bare.leases, bare.ends) for bare in emptied] == [((), ())]
 
@@ -84,10 +87,10 @@ def test_inv21_a_lease_comes_as_what_it_is_here(
 def test_inv21_rows_wait_until_the_tablets_are_ours() -> None:
     batch = Batch()
     for name, tablets in (("shard-1", first_map()), ("shard-0", NEW_MAP)):
-        nothing = leases_of({"m1": cell(_7=HOME)}, tablets, name, unknown, batch)
+        nothing = leases_of([cell(_7=HOME)], tablets, name, unknown, batch)
         assert nothing == ({}, [])
     unfinished = cell(_7=HOME)._replace(ends=())
-    assert leases_of({"m1": unfinished}, NEW_MAP, "shard-1", unknown, batch) == ({}, [])
+    assert leases_of([unfinished], NEW_MAP, "shard-1", unknown, batch) == ({}, [])
     assert not len(batch)
 
 
@@ -95,11 +98,28 @@ def test_inv21_a_start_takes_what_came_while_nobody_ran_and_once() -> None:
     engine = store()
     engine.write(Batch().put(cell().key, pack(cell(_7=HOME, _8=VISIT))), sync=True)
     batch = Batch()
-    settle_cells(engine, NEW_MAP, "shard-1", batch)
+    settle_cells(engine, NEW_MAP, (COMMITTED,), "shard-1", batch)
     engine.write(batch, sync=True)
     stored = {lease: engine.get(keycodec.lease(lease)) for lease in (7, 8)}
     assert {n: unpack_lease(row) for n, row in stored.items() if row} == {7: HOME, 8: VISIT}
     assert load(engine)["m1"].leases == ()
     again = Batch()
-    settle_cells(engine, NEW_MAP, "shard-1", again)
+    settle_cells(engine, NEW_MAP, (COMMITTED,), "shard-1", again)
     assert not len(again)
+
+
+@pytest.mark.parametrize("phase", [*UNDECIDED, Phase.ABORTED, None])
+def test_inv21_rows_of_a_move_that_was_not_committed_are_nobodys(phase: Phase | None) -> None:
+    """The same tablet came by another move, before this one was swept."""
+    engine, old = store(), cell(_7=LeaseRow(5), _9=HOME)._replace(migration="m0")
+    batch = Batch().put(old.key, pack(old)).put(cell().key, pack(cell(_7=HOME)))
+    engine.write(batch, sync=True)
+    before = () if phase is None else (MOVE._replace(id="m0", phase=phase),)
+    found = [each.migration for each in committed(load(engine).values(), (*before, COMMITTED))]
+    assert found == ["m1"]
+    adopted = Batch()
+    settle_cells(engine, NEW_MAP, (*before, COMMITTED), "shard-1", adopted)
+    engine.write(adopted, sync=True)
+    assert engine.get(keycodec.lease(7)) == pack_lease(HOME)
+    assert engine.get(keycodec.lease(9)) is None
+    assert load(engine)["m0"] == old

@@ -222,3 +222,20 @@ def test_shards_that_own_nothing_are_reached_by_the_others() -> None:
     process = Process(coordinator, 8, MemoryEngine())
     tell(process, placed(coordinator, "s9", confirmed=7))
     assert set(process.role._others.clients) == {"s9"}
+
+
+def test_shard_that_was_removed_ends_and_its_directory_is_strange() -> None:
+    coordinator, engine = Coordinator(), MemoryEngine()
+    process = Process(coordinator, 7, engine, name="s9")
+    tell(process, placed(coordinator, "s9", confirmed=0))
+    tell(process, placed(coordinator, "s9", confirmed=7))
+    assert process.serves()
+    tell(process, coordinator.member.view())
+    assert "s9 was removed from the cluster" in str(process.fatal[0])
+    again = Process(coordinator, 8, engine, name="s9")
+    again.run()
+    assert isinstance(again.fatal[0], StartRefused)
+    assert "If s9 was removed, start it with an empty directory" in str(again.fatal[0])
+    empty = Process(coordinator, 9, MemoryEngine(), name="s9")
+    empty.run()
+    assert empty.serves()

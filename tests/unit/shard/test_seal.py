@@ -80,6 +80,17 @@ def test_inv15_each_touched_tablet_has_its_fence_in_the_batch() -> None:
     }
 
 
+def test_inv15_leases_alone_are_told_by_a_tablet_that_stays() -> None:
+    """Of one that goes nothing may be written behind what its new owner has read last."""
+    stand = Stand()
+    made = stand.evaluation()
+    made.lease_grant(7, 60)
+    first, second, *_ = sorted(stand.owned.oepochs)
+    for going, told in (((), first), ((first,), second), (stand.owned.oepochs, first)):
+        done = seal(made, FIRST, stand.owned.fences, stand.owned.oepochs, frozenset(going))
+        assert set(done.fences) == {told}
+
+
 def test_last_index_is_what_alloc_asks_for() -> None:
     """The worked example of base/ports: pods, leases, pods are (pods, 2), (leases, 1)."""
     made = Stand().evaluation()
