@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock (uv on PATH; UPGRADE=--upgrade for newer versions)" $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --quiet $(UPGRADE)
 NEEDS := import sys; sys.exit(sys.version_info < (3, 11) and "KubeBraid needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": try make PYTHON=python3.12")
 
-.PHONY: install dev serve dev-cluster test sim check fmt proto e2e cluster model soak lock clean
+.PHONY: install dev serve dev-cluster test sim check fmt proto e2e cluster tikv model soak lock clean
 install: $(VENV)/.installed ## the command .venv/bin/kubebraid and what it needs
 dev: $(VENV)/.installed-dev ## ... and what tests and checks need
 
@@ -36,13 +36,14 @@ e2e: dev ## whole processes, and real peers beside them
 cluster: dev ## three coordinators, three shards, two routers: etcd's clients, kube-apiserver, kills and cuts
 	KUBEBRAID_CLUSTER_PEERS=1 tests/peers/build.sh && $(BIN)/python -m pytest -m "cluster and not slow" --ignore-glob="*/test_cluster_*" tests
 	KUBEBRAID_E2E_STORE=cluster $(BIN)/python -m pytest -m "e2e and not slow" $(filter-out %_workload.py,$(wildcard tests/e2e/test_cluster_*.py tests/e2e/test_etcdctl*.py)) tests/e2e/test_watch_streams.py tests/conformance/test_api_table.py
+tikv: dev ; tests/tikv/build.sh && KUBEBRAID_REQUIRE_PEERS=1 $(BIN)/python -m pytest -m tikv tests/contract tests/e2e ## the engine on TiKV
 model: dev ; tests/peers/fetch_tlc.sh && $(BIN)/python -m tests.model.run ## docs/model, checked by TLC (Java 11 or newer)
 
 soak: dev ## fresh seeds and long runs
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -m slow
 lock: ## needs uv on PATH; UPGRADE=--upgrade takes newer versions
 	$(LOCK) --group build pyproject.toml -o requirements/run.lock
-	$(LOCK) --group build --group dev -c requirements/run.lock pyproject.toml -o requirements/dev.lock
+	$(LOCK) --group build --group dev --extra tikv -c requirements/run.lock pyproject.toml -o requirements/dev.lock
 
 clean: ; rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis src/*.egg-info
 

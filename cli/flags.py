@@ -93,7 +93,14 @@ FLAGS: Final = (
         "what carries gRPC; auto is native where it is installed",
         ("auto", "native", "grpcio"),
     ),
-    Flag("engine", "rocksdb", "memory keeps nothing: for tests", ("rocksdb", "memory")),
+    Flag(
+        "engine",
+        "rocksdb",
+        "memory keeps nothing: for tests; tikv is a trial, and needs --pd",
+        ("rocksdb", "memory", "tikv"),
+    ),
+    Flag("pd", "", "HOST:PORT of TiKV's PD, several separated by commas: for --engine=tikv"),
+    Flag("tikv-store", "kubebraid", "name of the store in TiKV: one process serves it at a time"),
     Flag(
         "tablets",
         "kubernetes",

@@ -68,6 +68,15 @@ def serve(argv: Sequence[str]) -> int:
     set_up(config.log.level, config.log.form, config.log.output)
     for warning in config.warnings:
         _log.warning(warning)
+    code = _served(config)
+    if config.engine == "tikv":
+        from kubebraid.shard.storage.tikv_link import leave
+
+        leave(code)
+    return code
+
+
+def _served(config: ServeConfig) -> int:
     try:
         return _serve(config)
     except DataDirError as error:
@@ -75,7 +84,7 @@ def serve(argv: Sequence[str]) -> int:
     except AddressInUse as error:
         return _refuse(f"{error}; {error.hint}; the data directory was not changed")
     except (EngineError, StateUnreadable, FenceDamaged) as error:
-        return _refuse(f"the store in {config.data_dir} cannot be served: {error}; {error.hint}")
+        return _refuse(f"the store in {_where(config)} cannot be served: {error}; {error.hint}")
 
 
 def _refuse(sentence: str) -> int:
@@ -112,11 +121,11 @@ class Server:
             _probe(url)
         directory = DataDir.open(config.data_dir) if config.engine == "rocksdb" else None
         try:
-            engine: Engine = MemoryEngine() if directory is None else directory.open_engine()
+            engine = _opened(config) if directory is None else directory.open_engine()
             held = Extent()
             try:
                 if engine.get(keycodec.cell(SHARD_CELL)) is not None:
-                    raise DataDirForeign(f"{config.data_dir} belongs to a shard of a cluster")
+                    raise DataDirForeign(f"{_where(config)} belongs to a shard of a cluster")
                 if directory is not None:
                     directory.begin(Extent(witness(engine), epoch(engine)))
                 code = await self._with_engine(engine, directory)
@@ -132,7 +141,7 @@ class Server:
 
     async def _with_engine(self, engine: Engine, directory: DataDir | None) -> int:
         config = self._config
-        options = _node_options(config, "memory" if directory is None else directory.uuid)
+        options = _node_options(config, _identity(config) if directory is None else directory.uuid)
         executor = ThreadPoolExecutor(1, thread_name_prefix="kubebraid-background")
         seams = Seams(
             SystemClock(),
@@ -258,9 +267,30 @@ def _log_start(config: ServeConfig, node: Node) -> None:
     _log.info("starting", extra=summary)
 
 
+def _opened(config: ServeConfig) -> Engine:
+    """The store of an engine that needs no data directory."""
+    if config.engine == "memory":
+        return MemoryEngine()
+    # Loading it starts a client's threads, which no other engine should pay for.
+    from kubebraid.shard.storage.tikv import TikvEngine
+
+    return TikvEngine.open(config.pd, config.tikv_store.encode(), create=True)
+
+
+def _identity(config: ServeConfig) -> str:
+    """What the ids of cluster and member are made of, where no data directory holds it."""
+    return f"tikv/{config.tikv_store}" if config.engine == "tikv" else "memory"
+
+
+def _where(config: ServeConfig) -> str:
+    return f"TiKV, {config.tikv_store}" if config.engine == "tikv" else str(config.data_dir)
+
+
 def _place(config: ServeConfig) -> str:
     if config.engine == "memory":
         return "in memory only: everything is lost at exit"
+    if config.engine == "tikv":
+        return f"TiKV at {', '.join(config.pd)}, store {config.tikv_store}"
     return f"{config.data_dir} (RocksDB; one copy on this disk)"
 
 

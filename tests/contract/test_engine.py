@@ -2,11 +2,13 @@
 something about the one on disk.
 
 Random histories are compared with a plain dict; each promise of `engine.py` has a test of its own
-beside them, because a failing name tells more than a shrunk example.
+beside them, because a failing name tells more than a shrunk example. The engine on TiKV takes part
+where the marker `tikv` is asked for: `pytest -m tikv tests/contract`, after tests/tikv/build.sh.
 """
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import signal
 import subprocess
@@ -35,11 +37,16 @@ from kubebraid.shard.storage.engine import (
 )
 from kubebraid.shard.storage.memory import MemoryEngine
 from kubebraid.shard.storage.rocksdb import FAST_ROWS_MIN, SLICE_ROWS, RocksEngine
+from kubebraid.shard.storage.tikv import TikvEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from kubebraid.shard.storage.engine import Reader, Snapshot
+    from tests.tikv.cluster import Cluster
+
+    Opening = Callable[[], AbstractContextManager[Engine]]
 
 LAST: Final = b"\xff" * 4  # above every key of this file
 
@@ -59,12 +66,30 @@ def rocks_engine() -> Iterator[Engine]:
             engine.close()
 
 
+@contextmanager
+def tikv_engine(cluster: Cluster) -> Iterator[Engine]:
+    engine = TikvEngine.open([cluster.pd_address], secrets.token_bytes(8), create=True)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
 ENGINES: Final = {"memory": memory_engine, "rocksdb": rocks_engine}
+KINDS: Final = [*sorted(ENGINES), pytest.param("tikv", marks=pytest.mark.tikv)]
 
 
-@pytest.fixture(params=sorted(ENGINES))
-def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    with ENGINES[request.param]() as opened:
+@pytest.fixture(scope="session", params=KINDS)
+def opening(request: pytest.FixtureRequest) -> Opening:
+    """What opens one engine after the other, each of them empty."""
+    if request.param != "tikv":
+        return ENGINES[request.param]
+    return partial(tikv_engine, request.getfixturevalue("tikv_cluster"))
+
+
+@pytest.fixture
+def engine(opening: Opening) -> Iterator[Engine]:
+    with opening() as opened:
         yield opened
 
 
@@ -366,15 +391,14 @@ def test_closed_engine_is_not_reopened(engine: Engine) -> None:
     assert_refuses_reads(engine)
 
 
-@pytest.mark.parametrize("name", sorted(ENGINES))
-def test_reopened_store_is_durable_whatever_was_synced_before(name: str, tmp_path: Path) -> None:
+def test_reopened_store_is_durable_whatever_was_synced_before(
+    engine: Engine, tmp_path: Path
+) -> None:
     """What is read after a reopening is believed; so it must survive the crash that comes next."""
-    path = tmp_path / "store"
-    engine: Engine = MemoryEngine() if name == "memory" else RocksEngine.open(path, create=True)
     engine.write(Batch().put(b"a", b"1"), sync=True)
     engine.write(Batch().put(b"b", b"1"), sync=False)
     engine.reopen()
-    after = crashed_copy(engine, path, tmp_path / "copy")
+    after = crashed_copy(engine, tmp_path / "copy")
     assert after.scan(b"", LAST, 9) == [(b"a", b"1"), (b"b", b"1")]
     engine.close()
     after.close()
@@ -549,12 +573,11 @@ def assert_reads_like(reader: Reader, model: dict[bytes, bytes], start: bytes, e
     assert reader.get(start) == model.get(start)
 
 
-@pytest.mark.parametrize("name", sorted(ENGINES))
 @given(steps=st.lists(STEPS, max_size=12))
 def test_random_history_reads_like_a_dict_in_the_present_and_in_every_snapshot(
-    name: str, steps: list[Step]
+    opening: Opening, steps: list[Step]
 ) -> None:
-    with ENGINES[name]() as engine:
+    with opening() as engine:
         model: dict[bytes, bytes] = {}
         snapshots: list[tuple[Snapshot, dict[bytes, bytes]]] = []
         for step, operations, ranges in steps:
@@ -589,22 +612,25 @@ def test_random_history_reads_like_a_dict_in_the_present_and_in_every_snapshot(
 # --- crash and reopen -----------------------------------------------------------------------------
 
 
-def crashed_copy(engine: Engine, path: Path, copy: Path) -> Engine:
-    """The engine that a reopen after a crash right now would give."""
+def crashed_copy(engine: Engine, copy: Path) -> Engine:
+    """The engine that a reopen after a crash right now would give. That on TiKV is no copy: the
+    one that crashed may be alive, and reads what it knew."""
     if isinstance(engine, MemoryEngine):
         return engine.clone()
-    shutil.copytree(path, copy)
+    if isinstance(engine, TikvEngine):
+        return TikvEngine.open(engine._link._addresses, engine._name, create=False)
+    assert isinstance(engine, RocksEngine)
+    shutil.copytree(engine._path, copy)
     return RocksEngine.open(copy, create=False)
 
 
-@pytest.mark.parametrize("name", sorted(ENGINES))
-def test_synced_batches_survive_a_crash_with_all_before_them(name: str, tmp_path: Path) -> None:
-    path = tmp_path / "store"
-    engine: Engine = MemoryEngine() if name == "memory" else RocksEngine.open(path, create=True)
+def test_synced_batches_survive_a_crash_with_all_before_them(
+    engine: Engine, tmp_path: Path
+) -> None:
     engine.write(Batch().put(b"a", b"1").put(b"b", b"1"), sync=True)
     engine.write(Batch().put(b"c", b"1").delete(b"b"), sync=False)
     engine.write(Batch().put(b"d", b"1").delete_range(b"a", b"b"), sync=True)
-    reopened = crashed_copy(engine, path, tmp_path / "copy")
+    reopened = crashed_copy(engine, tmp_path / "copy")
     assert reopened.scan(b"", LAST, 99) == [(b"c", b"1"), (b"d", b"1")]
     reopened.write(Batch().put(b"e", b"1"), sync=True)
     assert engine.get(b"e") is None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, cast
 import pytest
 import rocksdict
 
-from kubebraid.shard.storage import rocksdb_options
+from kubebraid.shard.storage import rocksdb, rocksdb_options
 from kubebraid.shard.storage.engine import (
     Batch,
     EngineClosed,
@@ -478,3 +478,21 @@ def test_range_delete_leaves_one_tombstone_that_scans_step_over(engine: RocksEng
         assert engine.scan(b"", LAST, 1) == [(b"z", b"1")]
 
     assert fastest_of_five(scan) < 0.05
+
+
+def test_tidy_does_not_wait_for_a_flush_that_is_under_way(engine: RocksEngine) -> None:
+    """RocksDB lets a flush that need not be waited for wait until it would stall no write: with two
+    memtables, until the other one is on the disk."""
+    db = engine._open_db()
+    waiting = 0
+    for _ in range(5):  # the flush of 32 MB may be over by chance
+        fill(engine, 10_000, b"v" * 3_200)
+        db.flush(wait=False)
+        batch = Batch()
+        for number in range(rocksdb.TOMBSTONES_MAX):
+            batch.delete(b"t%06d" % number)
+        engine.write(batch, sync=False)
+        engine.tidy()
+        waiting = max(waiting, db.property_int_value("rocksdb.num-immutable-mem-table") or 0)
+        db.flush(wait=True)
+    assert waiting == 2, "both, in the moment in which tidy returned"

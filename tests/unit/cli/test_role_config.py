@@ -100,7 +100,8 @@ def test_router_has_serves_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "wanted"), [("4096", 4_096), ("500MB", 500_000_000), ("4GiB", 4 << 30), ("1KiB", 1024)]
+    ("size", "wanted"),
+    [("4096", 4_096), ("500MB", 500_000_000), ("4GiB", 4 << 30), ("1.5kib", 1536)],
 )
 def test_router_splits_by_itself_where_it_is_told_to(size: str, wanted: int) -> None:
     assert router(*OF_ROUTER).auto_split == OFF
@@ -218,8 +219,8 @@ def test_refusal_names_the_flag(flag: str, sentence: str) -> None:
         ("--max-request-bytes=0", "--max-request-bytes=0 is no number from 1"),
         ("--max-txn-ops=many", "--max-txn-ops=many is no number from 1"),
         ("--auto-split-bytes=-1", "--auto-split-bytes=-1 is no size; write bytes, 500MB or 4GiB"),
-        ("--auto-split-bytes=4gib", "--auto-split-bytes=4gib is no size"),
-        ("--auto-split-bytes=1.5GiB", "--auto-split-bytes=1.5GiB is no size"),
+        ("--auto-split-bytes=4gig", "--auto-split-bytes=4gig is no size"),
+        ("--auto-split-bytes=.5GiB", "--auto-split-bytes=.5GiB is no size"),
         ("--auto-split-writes=-1", "--auto-split-writes=-1 is no number from 0"),
         ("--auto-split-tablets-max=1001", "--auto-split-tablets-max=1001 is no number from 1 to"),
         ("--auto-split-cooldown=999ms", "--auto-split-cooldown=999ms is too short: 1s or more"),

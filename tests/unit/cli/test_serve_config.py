@@ -67,6 +67,15 @@ def test_every_flag_is_taken() -> None:
     assert config.progress_interval_ms == 5_000
 
 
+def test_store_in_tikv_is_named_and_found_by_its_pd() -> None:
+    config = parse("--engine=tikv", "--pd=a:1, [::1]:2", "--tikv-store=one.two")
+    assert (config.engine, config.pd, config.tikv_store) == (
+        "tikv",
+        ("a:1", "[::1]:2"),
+        "one.two",
+    )
+
+
 def test_flag_wins_over_environment_and_environment_over_default() -> None:
     environ = {"KUBEBRAID_NAME": "env", "KUBEBRAID_DATA_DIR": "/env"}
     config = parse("--name=flag", **environ)
@@ -207,6 +216,13 @@ def test_unknown_flag_is_refused_with_the_nearest_name(word: str, sentence: str)
         (["--name"], "expected one argument"),
         (["--front=http2"], "--front=http2 is none of auto, native, grpcio"),
         (["--engine=bolt"], "--engine=bolt is none of"),
+        (["--engine=tikv"], "--engine=tikv and --pd need each other"),
+        (["--pd=a:1"], "--engine=tikv and --pd need each other"),
+        (["--engine=tikv", "--pd=a"], "'a' is no HOST:PORT"),
+        (["--engine=tikv", "--pd=a:1,"], "'' is no HOST:PORT"),
+        (["--engine=tikv", "--pd=http://a:1"], "is no HOST:PORT"),
+        (["--tikv-store="], "--tikv-store= is no name"),
+        (["--tikv-store=a b"], "--tikv-store=a b is no name"),
         (["--log-level=loud"], "--log-level=loud is none of debug, info, warn, error"),
         (["--log-format=xml"], "none of json, console"),
         (["--log-outputs=/var/log/x"], "none of default, stderr, stdout"),

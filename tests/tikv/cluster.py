@@ -1,0 +1,197 @@
+"""A TiKV-protocol cluster for a test: PD and some stores, started, killed, silenced, started again.
+
+What it is: the handle of the processes that tests/tikv/build.sh built, on free ports of 127.0.0.1.
+What it is not: TiKV. The store speaks its protocol over raft (see tests/tikv/store/main.go), hence
+it serves tests of behaviour and of faults, and its numbers are not TiKV's.
+
+Words: a store is *stopped* by SIGSTOP: its connections stay open and say nothing.
+
+Invariants:
+- `started` returns when every region has its replicas and a leader, so the first call succeeds;
+- a store keeps its folder and its port over a kill, as PD does.
+
+Worked example: `with Cluster.started(folder, stores=3) as cluster: cluster.store(0).kill()`; the
+two others go on within some seconds, and `cluster.start_store(0)` brings it back.
+
+Tested by the tests that use it: tests/contract/test_tikv_traps.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from kubebraid.cli.bench.servers import free_port
+from tests.e2e.processes import Peers, Process, Supervisor, missing, run, wait_for
+
+START_S: Final = 60.0
+REPLICAS_MAX: Final = 3
+API_S: Final = 5.0
+RULE: Final = "keyspaces%2F0"
+# PD's embedded etcd registers a route that the multiplexer of Go 1.22 and newer panics about.
+PD_ENV: Final = {"GODEBUG": "httpmuxgo121=1"}
+
+
+def binary(name: str) -> str:
+    """Where tikv-pd or tikv-store is; without it the test is skipped, or fails."""
+    path = Peers().folder / "bin" / name
+    if not path.is_file():
+        missing(f"{name} is not in {path.parent}: run tests/tikv/build.sh")
+    return str(path)
+
+
+class Cluster:
+    """PD and its stores."""
+
+    def __init__(
+        self, supervisor: Supervisor, stores: int, before: Callable[[int], int] | None
+    ) -> None:
+        assert stores in (1, REPLICAS_MAX), stores
+        folder = supervisor.folder
+        program = binary("tikv-store")
+        self.pd_port, peer_port = free_port(), free_port()
+        self.store_ports = [free_port() for _ in range(stores)]
+        told = self.store_ports if before is None else [before(port) for port in self.store_ports]
+        self.pd: Process = supervisor.add(
+            "pd",
+            [
+                binary("tikv-pd"),
+                "--name=pd",
+                f"--data-dir={folder / 'pd'}",
+                f"--client-urls=http://127.0.0.1:{self.pd_port}",
+                f"--peer-urls=http://127.0.0.1:{peer_port}",
+                f"--initial-cluster=pd=http://127.0.0.1:{peer_port}",
+                f"--log-file={folder / 'pd.detail.log'}",
+                "-L=warn",
+            ],
+            env=PD_ENV,
+        )
+        self._program = program
+        self.stores = [
+            supervisor.add(
+                f"store{index}",
+                [
+                    program,
+                    f"-pd={self.pd_address}",
+                    f"-listen=127.0.0.1:{port}",
+                    f"-advertise=127.0.0.1:{told[index]}",
+                    f"-data-dir={folder / f'store{index}'}",
+                    f"-log-file={folder / f'store{index}.detail.log'}",
+                ],
+            )
+            for index, port in enumerate(self.store_ports)
+        ]
+
+    @classmethod
+    @contextmanager
+    def started(
+        cls, folder: Path, stores: int = 1, before: Callable[[int], int] | None = None
+    ) -> Iterator[Cluster]:
+        """A running one, ended at the end of the block. `before` makes a relay before a port; its
+        own port is the one that clients are told."""
+        with Supervisor(folder) as supervisor:
+            cluster = cls(supervisor, stores, before)
+            cluster.start_pd()
+            for index in range(stores):
+                cluster.start_store(index)
+            wait_for("the stores to register", cluster._registered, START_S)
+            cluster._obeyed()
+            wait_for("replicas of all regions", cluster._replicated, START_S)
+            yield cluster
+
+    @property
+    def pd_address(self) -> str:
+        """HOST:PORT, as clients are given it."""
+        return f"127.0.0.1:{self.pd_port}"
+
+    def start_pd(self) -> None:
+        """Start it (again); it leads when this returns."""
+        self.pd.start()
+        wait_for("PD to lead", lambda: self._api("leader"), START_S)
+
+    def start_store(self, index: int) -> None:
+        """Start it (again); it listens when this returns."""
+        store = self.stores[index]
+        before = store.text().count("serving")
+        store.start()
+        wait_for("the store to serve", lambda: store.text().count("serving") > before, START_S)
+
+    def stop_store(self, index: int) -> None:
+        """SIGSTOP."""
+        os.kill(self.stores[index].pid, signal.SIGSTOP)
+
+    def resume_store(self, index: int) -> None:
+        """SIGCONT."""
+        os.kill(self.stores[index].pid, signal.SIGCONT)
+
+    def split(self, *keys: bytes) -> None:
+        """Make each of the keys the beginning of a region."""
+        words = ",".join(key.hex() for key in keys)
+        run([self._program, f"-pd={self.pd_address}", f"-split={words}"]).ok()
+
+    def regions(self) -> list[dict[str, Any]]:
+        """As PD describes them."""
+        answer = self._api("regions") or {}
+        found: list[dict[str, Any]] = answer.get("regions") or []
+        return found
+
+    def _api(self, path: str, method: str = "GET") -> dict[str, Any] | None:
+        """PD's answer; None while it gives none."""
+        url = f"http://{self.pd_address}/pd/api/v1/{path}"
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        request = urllib.request.Request(url, method=method)
+        try:
+            with opener.open(request, timeout=API_S) as answer:
+                got = json.loads(answer.read() or b"{}")
+        except (OSError, urllib.error.URLError, ValueError):
+            return None
+        return got if isinstance(got, dict) else {"value": got}
+
+    def _registered(self) -> bool:
+        """One store is usable at once; of several, PD has to have heard of all."""
+        answer = self._api("stores") or {}
+        states = [store["store"]["state_name"] for store in answer.get("stores") or []]
+        up = states if len(self.stores) == 1 else [state for state in states if state == "Up"]
+        return len(up) == len(self.stores)
+
+    def _obeyed(self) -> None:
+        """PD wants regions split where its keyspaces end. The store does not split on its orders,
+        and one that waits keeps the region from its replicas: so the rule and the orders go."""
+        wait_for("PD's rule of keyspaces", self._rules, START_S)
+        self._api(f"config/region-label/rule/{RULE}", "DELETE")
+        for region in self.regions():
+            self._api(f"operators/{region['id']}", "DELETE")
+
+    def _rules(self) -> bool:
+        answer = self._api("config/region-label/rules") or {}
+        return any(rule.get("id") == "keyspaces/0" for rule in answer.get("value") or [])
+
+    def _replicated(self) -> bool:
+        wanted = min(len(self.stores), REPLICAS_MAX)
+        regions = self.regions()
+        whole = [
+            region
+            for region in regions
+            if len(region["peers"]) >= wanted
+            and region.get("leader")
+            and not region.get("pending_peers")
+        ]
+        return bool(regions) and len(whole) == len(regions)
+
+
+@contextmanager
+def stopped(cluster: Cluster, index: int) -> Iterator[None]:
+    """A store that is silent during the block."""
+    cluster.stop_store(index)
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            cluster.resume_store(index)
