@@ -58,6 +58,7 @@ class OwnerClient(Questions):
         self._joiner = Joiner()
         self._publish: Callable[[Publication], None] | None = None
         self._status = ShardStatus(0, 0, 0, 0)
+        self._spoke = False  # of itself, on the present link
 
     # -- OwnerPort, ParticipantPort ------------------------------------------------------------
 
@@ -146,6 +147,12 @@ class OwnerClient(Questions):
         """Whether there is a link to it now."""
         return self._outbox.link is not None
 
+    @property
+    def spoke(self) -> bool:
+        """Whether `status` is its word on the present link: before, it is another life's, or
+        nobody's."""
+        return self.connected and self._spoke
+
     # -- the loop ------------------------------------------------------------------------------
 
     def flush(self) -> None:
@@ -177,6 +184,7 @@ class OwnerClient(Questions):
             former.close()
         self._outbox.link = link
         self._joiner = Joiner()
+        self._spoke = False
         self._outbox.calls.subscribe = self._publish is not None
         self.ask_again()
 
@@ -204,6 +212,7 @@ class OwnerClient(Questions):
             self._outbox.calls.subscribe = True
         elif kind == OwnerKind.STATUS:
             self._status = decode_status(whole)
+            self._spoke = True
 
 
 def _runs(calls: Sequence[WriteCall]) -> Iterator[Sequence[WriteCall]]:

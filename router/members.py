@@ -53,6 +53,8 @@ def hindered(name: str, context: Context) -> str:
             f"{name} cannot be reached, and only {name} knows whether others have still to ask it "
             "for the outcome of a transaction; start it again"
         )
+    if isinstance(owner, OwnerClient) and not owner.spoke:
+        return f"{name} has just been reached and has said nothing of itself; repeat the command"
     status = owner.status()
     if status.tablets:
         return f"{name} has not heard yet that its last tablet is gone; repeat the command"

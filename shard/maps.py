@@ -4,9 +4,8 @@ What it is: the order of the steps, each of which is some part's. What it is not
 start of a process (`role.py`).
 
 Invariants:
-- M6: a tablet that comes is served only behind the batch with its fence under this map's owner
-  epoch, at H. It is not synced: the copy is, with all that a start needs to take the tablet again,
-  and the first write behind it syncs both, while all writes of the tablet wait for this batch;
+- M6: a tablet that comes is served only behind the synced batch with its fence under this map's
+  owner epoch, at H;
 - whoever waits for what is ours no more is refused as definite, in the same step;
 - a shard that owns nothing knows no lease: of one that it only visited it has no key any more;
 - routers are told anew where each of our tablets stands.
@@ -85,7 +84,7 @@ def _take(parts: Parts, tablets: TabletMap, migrations: Sequence[Migration]) -> 
         fences = fences_of(parts.engine, come, batch)
         cells = committed(owned.foreign.cells.values(), migrations)
         rows, emptied = leases_of(cells, tablets, owned.shard, owned.leases.known, batch)
-        parts.engine.write(batch, sync=False)
+        parts.engine.write(batch, sync=True)
         owned.foreign.add(*emptied)
     if not owned.adopt_map(tablets, fences):
         return

@@ -126,6 +126,7 @@ class Owner(LeaseDesk):
         told = partial(_told, self)
         slot = self.participant
         here = Here(engine, owned, seams.clock, slot, port, told, self._mend)
+        self._leaving = here.leaving
         source = Source(engine, owned, self.participant, self._mend)
         self.copy, self.digest = source.copy, source.digest
         self._parts = Parts(
@@ -248,10 +249,16 @@ class Owner(LeaseDesk):
             self._seams.on_fatal(lasting)
 
     def lease_leave(self, lease: LeaseId, done: Callable[[RequestRefused | None], None]) -> None:
-        if self._moves.leaves(lease):
-            super().lease_leave(lease, done)
-        else:
+        if not self._moves.leaves(lease):
             done(errors.OWNER_AWAY)
+            return
+        self._leaving.append(lease)
+
+        def left(refused: RequestRefused | None) -> None:
+            self._leaving.remove(lease)
+            done(refused)
+
+        super().lease_leave(lease, left)
 
     # -- the loop ------------------------------------------------------------------------------
 
@@ -269,9 +276,11 @@ class Owner(LeaseDesk):
 
     def next_deadline_ms(self) -> int | None:
         """When `turn` should be called although nothing arrived."""
-        own = (self._reader, self._upkeep, self._moves)
+        own = (self._reader, self._moves)
         parts = (self._owned.leases, self._guests, self.participant, *own)
         deadlines = [part.next_deadline_ms() for part in parts]
+        if not self._moves.switching(self._clock.now_ms()):
+            deadlines.append(self._upkeep.next_deadline_ms())
         return min((d for d in deadlines if d is not None), default=None)
 
     @property

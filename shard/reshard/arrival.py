@@ -55,7 +55,8 @@ def fences_of(reader: Reader, come: Sequence[Tablet], batch: Batch) -> dict[Tabl
 
 
 def committed(cells: Iterable[Cell], migrations: Iterable[Migration]) -> list[Cell]:
-    """Those whose rows came with a map."""
+    """Those whose rows came with a map. No operator turns back what is not served, so behind a
+    commit the rows have left their cell, durably, before its migration is undecided again."""
     decided = {migration.id for migration in migrations if migration.phase in _DECIDED}
     return [cell for cell in cells if cell.migration in decided]
 

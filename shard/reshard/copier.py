@@ -10,7 +10,8 @@ and durable, with fences that let a start find the tablets.
 Invariants:
 - one question at a time; the first round begins in an area that was swept, behind a durable cell;
 - a copy is reported as final only if its last round began sealed, every row of it is synced with
-  the fences, each lease of a copied key is joined here, and no share of a transaction waits here;
+  the fences, each lease of a copied key is joined here and not being left, and no share of a
+  transaction waits here;
 - what is final is so for one freeze: thawed, or frozen again, the copy follows again, for the
   source may have granted leases meanwhile, without a revision that would tell;
 - a sealed round that is here is not asked for again in its freeze: what it waits for is here;
@@ -27,7 +28,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, Protocol
 
@@ -80,7 +81,8 @@ class CopyPort(Protocol):
 @dataclass(frozen=True, slots=True)
 class Here:
     """The shard that copies. `port`: another shard by its name, or this one itself; `mend`: the
-    store is opened again after a write that failed."""
+    store is opened again after a write that failed; `leaving`: leases that this shard was told to
+    leave, and has not left yet."""
 
     engine: Engine
     owned: Ownership
@@ -89,6 +91,7 @@ class Here:
     port: Callable[[str], CopyPort | None]
     tell: Callable[[Report], None]
     mend: Callable[[EngineError], None]
+    leaving: list[LeaseId] = field(default_factory=list)
 
 
 class _Stage(Enum):
@@ -329,9 +332,10 @@ class Copier:
     def _finish(self, first: CopyReply) -> None:
         """Everything up to H is here: make it durable, with what a start needs to serve it. Not yet
         while a batch or a share has the slot, or a lease is not joined: looked at in each turn."""
-        here = self._here
-        ready = here.slot.quiet and self._joins.complete(self._landing.leases, here.engine)
-        if not ready:
+        here, leases = self._here, self._landing.leases
+        # What is queued here takes a visit away behind the last piece, whose keys it does not see.
+        steady = here.slot.quiet and leases.isdisjoint(here.leaving)
+        if not steady or not self._joins.complete(leases, here.engine, self._landing.is_copied):
             return
         batch, cell = final_batch(
             here.owned, self.migration, cell_of(self.migration), first, self._joins

@@ -25,9 +25,9 @@ from kubebraid.base.errors import RequestRefused
 from kubebraid.base.limits import COPY_JOINS_MAX
 from kubebraid.base.revision import LeaseId
 
-from .. import keycodec
 from ..ownership import Ownership
 from ..storage.engine import Reader
+from ..view import attached_keys
 
 
 class JoinPort(Protocol):
@@ -78,12 +78,14 @@ class Joins:
         self._asked.discard(lease)
         self.joined.pop(lease, None)
 
-    def complete(self, leases: set[LeaseId], reader: Reader) -> bool:
+    def complete(
+        self, leases: set[LeaseId], reader: Reader, is_copied: Callable[[bytes], bool]
+    ) -> bool:
         """Whether none of these is missing; those that no copied key names any more are dropped.
-        Raises EngineError."""
+        Keys that other migrations have left here do not count. Raises EngineError."""
         missing = [lease for lease in leases if not self._known(lease)]
         for lease in missing:
-            if not reader.keys(*keycodec.attachment_bounds(lease), 1):
+            if not any(map(is_copied, attached_keys(reader, lease))):
                 leases.discard(lease)
         self.turn(leases)
         return all(map(self._known, leases))

@@ -57,6 +57,10 @@ class Landing:
             batch.put(stored, value)
         return batch
 
+    def is_copied(self, key: bytes) -> bool:
+        """Whether it is a key of the targets."""
+        return any(holds(target, key) for target in self._targets)
+
     def _attach(self, batch: Batch, key: bytes, lease: LeaseId) -> None:
         """The key has this lease from now on."""
         value = self._reader.get(keycodec.newest(key))

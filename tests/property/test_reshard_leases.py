@@ -162,6 +162,39 @@ def test_inv21_what_the_source_has_sealed_for_an_older_freeze_is_not_final() -> 
     pair.commit()
 
 
+@pytest.mark.parametrize(("home", "at"), [("shard-0", Phase.READY), ("shard-2", Phase.FROZEN)])
+def test_inv21_a_key_does_not_come_while_its_lease_is_being_left(home: str, at: Phase) -> None:
+    """The target visits the lease. It was told to leave before the copy was final, and would do so
+    behind that: nobody would delete the key that came."""
+    pair = placed(home)
+    pair.grant(1)
+    pair.put(b"b1", lease=1)
+    pair.put(b"c1", lease=1)
+    pair.move(MOVED, "shard-1")
+    pair.lead(Phase.PREPARING, Phase.READY)
+    slot = pair.owners["shard-1"]._writer
+    slot.held = True
+    told: list[object] = []
+    for phase in (Phase.READY, Phase.FROZEN):
+        pair.lead(phase)
+        if phase is at:
+            pair.begin_revoke(1, told.append)
+            pair.settle(3)
+    slot.held = False
+    pair.settle(50)
+    if not pair.reports["shard-1"].ends:
+        pair.lead(Phase.READY)
+        pair.begin_revoke(1, told.append)  # again, as the router does
+        pair.settle(2 * LEASE_RETRY_MS)
+        pair.lead(Phase.FROZEN)
+    pair.commit()
+    pair.lead(Phase.DRAINING, Phase.DONE)
+    pair.begin_revoke(1, told.append)
+    pair.settle(2 * LEASE_RETRY_MS)
+    nowhere(pair, 1)
+    assert not pair.read("shard-1", KeyRange(b"b", b"d"), pair.sequencer.revision).keys
+
+
 @pytest.mark.parametrize("who", ["shard-0", "shard-1"])
 def test_inv21_the_home_moves_and_both_restart(who: str) -> None:
     pair = placed("shard-0")

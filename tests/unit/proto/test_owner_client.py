@@ -239,10 +239,16 @@ def test_sink_that_is_not_ready_is_asked_again_each_turn() -> None:
 def test_status_is_what_the_shard_said_last() -> None:
     stand = Stand()
     assert stand.client.status() == ShardStatus(0, 0, 0, 0)
+    spoke = [stand.client.spoke]
     status = ShardStatus(9, 8, 7, 6)
     stand.client.received(stand.link, OwnerKind.STATUS, encode_status(status))
+    spoke.append(stand.client.spoke)
     stand.client.closed(stand.link)
     assert stand.client.status() == status
+    spoke.append(stand.client.spoke)
+    stand.client.opened(End(FAR))
+    spoke.append(stand.client.spoke)
+    assert spoke == [False, True, False, False], "on the present link"
 
 
 # -- bounds ----------------------------------------------------------------------------------------

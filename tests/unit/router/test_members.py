@@ -15,6 +15,7 @@ from kubebraid.proto.adminwire import decode_status
 from kubebraid.proto.coordinator_wire import CoordinatorKind
 from kubebraid.proto.owner_client import OwnerClient
 from kubebraid.router.admin import ROUND_MS_MAX
+from tests.linkpair import FAR, End
 
 from .fakes import LEFT, MAP, RIGHT, HeldOwner
 from .test_resharding import Stand as Router
@@ -93,12 +94,19 @@ def away(stand: Stand) -> None:
     stand.router._context.owners = {**stand.owners, EMPTY: OwnerClient()}
 
 
+def silent(stand: Stand) -> None:
+    client = OwnerClient()
+    client.opened(End(FAR))
+    stand.router._context.owners = {**stand.owners, EMPTY: client}
+
+
 @pytest.mark.parametrize(
     ("trouble", "text"),
     [
         (undecided, "shard-9 holds the outcome of 2 transactions"),
         (behind, "shard-9 has not heard yet that its last tablet is gone"),
         (away, "shard-9 cannot be reached, and only shard-9 knows"),
+        (silent, "shard-9 has just been reached and has said nothing of itself"),
     ],
 )
 def test_shard_that_others_may_ask_is_not_removed(

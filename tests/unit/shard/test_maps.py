@@ -18,6 +18,7 @@ from kubebraid.base.ports import (
 )
 from kubebraid.base.reshard import Kind, Phase
 from kubebraid.base.tabletmap import TabletMap
+from kubebraid.coordinator.phases import sent_back
 from kubebraid.proto.etcd import rpc_pb2
 from kubebraid.shard import fencing, keycodec
 from kubebraid.shard.fencing import FenceDamaged
@@ -92,8 +93,18 @@ def test_counting_waits_for_the_switch_but_not_for_ever() -> None:
     assert counted(pair) == {"shard-0": 0, "shard-1": 2}
 
 
+def test_a_loop_does_not_turn_for_what_waits_for_a_switch() -> None:
+    """A slice of compaction had failed, and is due again."""
+    pair = ready()
+    owner = pair.owners["shard-0"]
+    owner._upkeep._due_ms = dict.fromkeys(owner._upkeep._due_ms, pair.clock.ms)
+    assert owner.next_deadline_ms() > pair.clock.ms
+    pair.clock.ms += RESHARD_FREEZE_MS
+    assert owner.next_deadline_ms() <= pair.clock.ms
+
+
 def test_m6_a_power_cut_behind_the_adoption_loses_nothing() -> None:
-    """The batch of the adoption is not synced: the synced copy has all that it says."""
+    """What is served is on the disk: a start takes it again, under the next owner epoch."""
     pair = ready()
     before = pair.rows("shard-1")
     pair.commit()
@@ -102,11 +113,31 @@ def test_m6_a_power_cut_behind_the_adoption_loses_nothing() -> None:
     pair.engines["shard-1"] = survivor
     stored = pair.engines["shard-1"].get(keycodec.fence(MOVED))
     assert stored is not None
-    assert fencing.unpack(stored).oepoch == 1, "as the source had it"
+    assert fencing.unpack(stored).oepoch == pair.tablets.by_id()[MOVED].oepoch
     pair.start("shard-1")
     assert pair.rows("shard-1") == before
     assert pair.owned["shard-1"].leases.known(5) is not None
     assert pair.put(b"b1").error is None
+
+
+def test_inv21_a_power_cut_and_a_reversal_behind_the_adoption_lose_no_lease() -> None:
+    """Nothing was written since the switch; the operator turns back while the shard is down."""
+    pair = Moving()
+    pair.grant(5)
+    pair.put(b"b1", lease=5)
+    pair.move(SYSTEM, "shard-1")
+    pair.migrations = (pair.migration._replace(manual=True),)
+    pair.lead(Phase.PREPARING, Phase.READY, Phase.FROZEN)
+    pair.commit()
+    survivor: Any = pair.engines["shard-1"].clone()
+    pair.migrations = (sent_back(pair.migration._replace(phase=Phase.DRAINING)),)
+    pair.engines["shard-1"] = survivor
+    pair.start("shard-1")
+    assert pair.owned["shard-1"].leases.is_home(5)
+    pair.lead(Phase.PREPARING, Phase.READY, Phase.FROZEN)
+    pair.commit()
+    assert pair.owned["shard-0"].leases.is_home(5)
+    assert pair.revoke(5).error is None
 
 
 def test_a_map_that_changes_nothing_of_ours_disturbs_nobody() -> None:
