@@ -3,8 +3,11 @@
 What it is: the lease part of OwnerPort and PeerPort, over the table and the guests. What it is not:
 the table (`lease.py`), what shards tell each other (`guests.py`), or the writes (`apply.py`).
 
-Invariant: inv21: an expired lease is revoked through the same write path as by a client; a revoke
-that is refused is tried again.
+Invariants:
+- inv21: an expired lease is revoked through the same write path as by a client; a revoke that is
+  refused is tried again;
+- inv18: one that was refused for a tablet that is sealed is tried again as soon as another set of
+  tablets is: the next freeze cannot end before the lease, and the time between two may be short.
 
 Worked example: lease 7 expires: its revoke is queued; the queue is full, so it is kept for another
 LEASE_RETRY_MS.
@@ -26,7 +29,7 @@ from kubebraid.base.ports import (
     WriteCall,
     WriteReply,
 )
-from kubebraid.base.revision import LeaseId
+from kubebraid.base.revision import LeaseId, TabletId
 from kubebraid.base.seams import Clock
 from kubebraid.proto import requests
 
@@ -55,6 +58,7 @@ class LeaseDesk:
         self._submit = submit
         self._clock = clock
         self._guests = Guests(owned, submit, clock, peers)
+        self._barred: dict[LeaseId, frozenset[TabletId]] = {}  # by these tablets, sealed
         owned.load_leases(engine, clock.now_ms())
 
     def lease_info(
@@ -90,6 +94,11 @@ class LeaseDesk:
     def expire(self, now_ms: int) -> None:
         """Revoke what has expired; ask guests again that did not answer."""
         self._guests.turn(now_ms)
+        for lease, sealed in list(self._barred.items()):
+            # A thaw may be short: whoever freezes again waits for the end of this lease.
+            if sealed != self._owned.sealed:
+                del self._barred[lease]
+                self._owned.leases.keep(lease, now_ms)
         expired = self._owned.leases.take_expired(now_ms, LEASE_EXPIRIES_PER_TURN)
         calls = [self._revoke(lease) for lease in expired]
         if calls:
@@ -103,5 +112,7 @@ class LeaseDesk:
         """Refused for a full queue: try again later. Gone already: nothing to do."""
         lease = reply.tag
         assert isinstance(lease, int)
-        if reply.error is not None:
+        if reply.error is errors.OTHER_MAP and self._owned.sealed:
+            self._barred[lease] = self._owned.sealed
+        elif reply.error is not None:
             self._owned.leases.keep(lease, self._clock.now_ms() + LEASE_RETRY_MS)

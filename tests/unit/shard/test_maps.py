@@ -103,6 +103,22 @@ def test_a_loop_does_not_turn_for_what_waits_for_a_switch() -> None:
     assert owner.next_deadline_ms() <= pair.clock.ms
 
 
+def test_inv18_a_lease_that_expired_in_a_freeze_ends_with_the_thaw() -> None:
+    """It was tried again a second later: then the tablet was frozen again, and waited for it."""
+    pair = Moving()
+    pair.grant(5, ttl_s=60)
+    pair.put(b"b1", lease=5)
+    pair.move(MOVED, "shard-1")
+    pair.lead(Phase.PREPARING, Phase.READY, Phase.FROZEN)
+    pair.clock.ms += 60_000
+    pair.settle(5)
+    assert pair.owned["shard-0"].leases.known(5) is not None
+    pair.phase(Phase.READY)
+    pair.settle(5)
+    assert pair.owned["shard-0"].leases.known(5) is None
+    assert pair.engines["shard-0"].get(keycodec.newest(b"b1")) is None
+
+
 def test_m6_a_power_cut_behind_the_adoption_loses_nothing() -> None:
     """What is served is on the disk: a start takes it again, under the next owner epoch."""
     pair = ready()
