@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from . import plots, report, results
+from . import ending, plots, report, results
 from .clusters import maker
 from .drivers import Tools
 from .goals import CLUSTER
@@ -128,8 +128,7 @@ def measure(
 ) -> Results:
     """The run itself, in a folder that goes away unless something failed."""
     # Ended by a signal, we still end what we started: the blocks unwind.
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, lambda number, _: sys.exit(128 + number))
+    ending.install()
     base = flags.data_dir or default_folder(Path.cwd())
     base.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=base))

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from .ending import held
 from .figures import Measured
 from .outputs import bench_load, benchmark
 
@@ -78,22 +79,16 @@ def output(argv: Sequence[str], seconds: float = RUN_S_MAX) -> tuple[str, float]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     name = Path(argv[0]).name
     try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env=child_environment(),
-            timeout=seconds,
-            check=False,
-        )
+        with held(argv, child_environment(), subprocess.PIPE, subprocess.PIPE) as program:
+            stdout, stderr = program.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         raise BenchError(f"{name} {argv[1]} still ran after {seconds:g} s") from None
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode != 0:
-        told = done.stderr.decode(errors="replace")[-STDERR_CHARS:].strip()
-        raise BenchError(f"{name} {argv[1]} exited with {done.returncode}: {told}")
+    if program.returncode != 0:
+        told = stderr.decode(errors="replace")[-STDERR_CHARS:].strip()
+        raise BenchError(f"{name} {argv[1]} exited with {program.returncode}: {told}")
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return done.stdout.decode(errors="replace"), cpu
+    return stdout.decode(errors="replace"), cpu
 
 
 @dataclass(frozen=True)

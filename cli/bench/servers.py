@@ -30,6 +30,7 @@ from typing import Final, Self
 from kubebraid.shard.storage.space import RESERVE
 
 from .drivers import BenchError, Driver, Tools, child_environment
+from .ending import held, known
 from .results import OURS, PEER
 
 STOP_S_MAX: Final = 120.0  # a large store may have much to write down
@@ -126,7 +127,7 @@ class Program:
     def launch(self) -> None:
         """Start it; nothing is waited for."""
         assert self._child is None, f"{self.argv[0]} already runs"
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as log, known():
             self._child = subprocess.Popen(
                 self.argv,
                 stdin=subprocess.DEVNULL,
@@ -200,15 +201,11 @@ class Server(Program):
             f"--endpoint={self.driver.endpoint}",
             f"--deadline={READY_S_MAX:g}s",
         ]
-        with subprocess.Popen(argv, stdout=subprocess.DEVNULL) as asking:
-            try:
-                while asking.poll() is None:
-                    self.check()
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        asking.wait(ALIVE_EVERY_S)
-            except BaseException:
-                asking.kill()
-                raise
+        with held(argv, child_environment(), subprocess.DEVNULL) as asking:
+            while asking.poll() is None:
+                self.check()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    asking.wait(ALIVE_EVERY_S)
         if asking.returncode != 0:
             raise BenchError(f"{self.store} was not ready within {READY_S_MAX:g} s")
         return time.monotonic() - begun
