@@ -19,6 +19,9 @@ from tests.e2e.test_clients import CLIENTS, Client, converse
 pytestmark = [pytest.mark.e2e, pytest.mark.cluster]
 
 LAYOUT: Final = buckets(32, "pods", "secrets", "leases", "configmaps")
+# Some loops of a program go on for a time, not for a count, and on keys of one shard: of 160 to 270
+# commits the least busy shard had 20 to 26 in a hundred.
+CLIENT_SHARE_MIN: Final = 0.1
 LIBRARIES: Final = CLIENTS[:2]  # Go and Python; Java's has no call that those two have not
 # What each program finds otherwise than on one server, by the words of its finding. A lease ends at
 # one revision a shard (tests/conformance/table.py), and lease_cycle wants all events at the last.
@@ -43,5 +46,5 @@ def test_library_works_on_a_cluster(supervisor: Supervisor, peers: Peers, client
     assert all(words in said.failures[name] for name, words in known.items()), said.failures
     assert len(said.results) + len(known) == client.scenarios, sorted(said.results)
     assert said.restarts == client.restarts, said
-    commits = ledger.judge(gaps_max=said.restarts)
+    commits = ledger.judge(share_min=CLIENT_SHARE_MIN, gaps_max=said.restarts)
     print(f"{client.name}: {dict(commits)} commits over {ledger.connections} connections")
