@@ -76,6 +76,12 @@ class StaleEpoch(Refused):
     hint = "fetch the map and ask the present owner"
 
 
+class Removed(StaleEpoch):
+    """The cluster has forgotten the shard."""
+
+    hint = "do not start it again; its store can be deleted"
+
+
 class NotReady(Refused):
     """The role is starting, draining or stopped."""
 

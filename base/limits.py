@@ -22,6 +22,8 @@ LEASE_TTL_S_MIN: Final = 2  # etcd: the minimum a one-member cluster grants (ele
 # -- batches --
 BATCH_WRITES_MAX: Final = 4_096  # a group commit stays near 10 ms of evaluation
 BATCH_BYTES_MAX: Final = 32 * 1024 * 1024  # bounds the memory of one engine batch
+EXPECT_KEYS_MAX: Final = 8_192  # read at once before a batch; two of each write
+EXPECT_BYTES_MAX: Final = 32 * 1024 * 1024  # ... and what was found; the rest is read one by one
 WRITE_QUEUE_MAX: Final = 16_384  # beyond it: too many requests, as etcd's apply gap
 WRITE_QUEUE_BYTES_MAX: Final = 256 * 1024 * 1024  # ... and beyond that much of payload
 
@@ -58,6 +60,7 @@ UPKEEP_RETRY_MS: Final = 1_000  # after a failed slice of background work
 
 # -- background --
 COMPACT_SLICE_REVISIONS: Final = 256  # history removed per turn of the loop
+COMPACT_SLICE_ROWS: Final = 8_192  # ... and rows of it, but a whole revision; TiKV takes 32 768
 LEASE_RETRY_MS: Final = 1_000  # a revoke that was refused (full queue) is tried again
 LEASE_EXPIRIES_PER_TURN: Final = 64  # etcd revokes at most 1000 a second per member
 DRAIN_GRACE_S: Final = 5.0  # SIGTERM: how long open calls may finish
@@ -70,6 +73,11 @@ LINK_JOIN_BYTES_MAX: Final = 64 * 1024  # pieces up to that are sent as one copy
 LINK_PIECES_MAX: Final = 512  # in one system call; Linux refuses more than 1024
 LINK_PING_MS: Final = 1_000  # after so much silence of ours the peer is shown that we live
 LINK_DEAD_MS: Final = 3_000  # two pings may be lost to a long turn of the peer's loop
+HOST_BEAT_MS: Final = 400  # how often a process that serves shards of others too says that it lives
+HOST_AWAY_MS: Final = 2_000  # without a beat; then others take its shards
+HOST_LEAVE_MS: Final = 100  # if all hosts end at once, none is given what others leave
+HOST_LINGER_MS: Final = 1_000  # a process that was replaced says so to whoever still asks it
+HOST_RETRY_MS_MAX: Final = 5_000  # before a store that could not be taken is tried again
 LINK_HANDSHAKE_MS_MAX: Final = 3_000  # connecting included
 LINK_FRAME_MS_MAX: Final = 30_000  # the largest frame at 2 MB/s; a flipped length is noticed then
 LINK_BACKOFF_FIRST_MS: Final = 50  # a restarted process is found at once
@@ -170,6 +178,7 @@ assert OWNER_PART_BYTES <= LINK_BODY_BYTES_MAX
 assert OWNER_BACKLOG_BYTES_MAX + LINK_BODY_BYTES_MAX <= LINK_BACKLOG_BYTES_MAX
 assert OWNER_GRANT_BYTES < OWNER_AHEAD_BYTES, "a read must not stand still between two grants"
 assert LINK_DEAD_MS >= 3 * LINK_PING_MS, "one lost beat is no death"
+assert HOST_AWAY_MS >= 3 * HOST_BEAT_MS, "nor is one of a host"
 assert 3 * RAFT_HEARTBEAT_MS < RAFT_ELECTION_MS_MIN < RAFT_ELECTION_MS_MAX
 assert RAFT_TICK_MS < RAFT_HEARTBEAT_MS < RAFT_FALLBACK_MS
 assert RAFT_RETRY_MS < RAFT_RESUBMIT_MS < RAFT_OUTCOME_MS_MAX

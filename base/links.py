@@ -24,7 +24,7 @@ from typing import NamedTuple, Protocol
 
 
 class Peer(NamedTuple):
-    """Who is at the other end. `role`: "coordinator", "shard" or "router"."""
+    """Who is at the other end. `role`: "coordinator", "shard", "router" or "host"."""
 
     role: str
     name: str

@@ -119,7 +119,8 @@ class ShardPlace(NamedTuple):
     """A shard's present process. `store`: the id of its data; `since`: the map version by which
     this process owns its tablets; `confirmed`: the newest adoption that is known to be durable,
     without which nothing was acknowledged; `tried`: incarnations that were let in behind that one
-    and were not confirmed (yet), oldest first."""
+    and were not confirmed (yet), oldest first; `host`: the process whose part it is to serve it,
+    empty where its store can be reached from one machine alone."""
 
     name: str
     store: str
@@ -128,6 +129,7 @@ class ShardPlace(NamedTuple):
     since: int
     confirmed: Adoption = NEVER_ADOPTED
     tried: tuple[int, ...] = ()
+    host: str = ""
 
     @property
     def process(self) -> tuple[str, int, str]:
@@ -139,19 +141,35 @@ class ShardPlace(NamedTuple):
         """Whether its present process may acknowledge writes."""
         return self.confirmed.incarnation == self.incarnation
 
+    def seats(self, host: str) -> bool:
+        """Whether a process of this host may serve it. Where nobody was named, anybody may."""
+        return self.host in ("", host)
+
     def says(self, adoption: Adoption) -> bool:
         """Whether this adoption of its present process is confirmed, or a later one."""
         return self.serving and adoption.marks <= self.confirmed.marks
 
 
 class ShardStart(NamedTuple):
-    """A shard's process asks for its tablets. `previous`: what its store says."""
+    """A shard's process asks for its tablets. `previous`: what its store says; `host`: the process
+    that it runs in, where it is one that takes shards of others too."""
 
     shard: str
     store: str
     incarnation: int
     address: str
     previous: Adoption = NEVER_ADOPTED
+    host: str = ""
+
+
+class Beat(NamedTuple):
+    """A host says that it lives. `load`: batches committed since the beat before; `leaving`: it
+    ends, and wants others to take its shards."""
+
+    host: str
+    incarnation: int
+    load: int = 0
+    leaving: bool = False
 
 
 class ClusterView(NamedTuple):

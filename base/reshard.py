@@ -204,6 +204,13 @@ class Removal(NamedTuple):
     shard: str
 
 
+class HandOver(NamedTuple):
+    """Another host has to serve a shard from now on."""
+
+    shard: str
+    host: str
+
+
 class Planned(NamedTuple):
     """A plan made on a map: taken as a whole while the map has that version. New tablets (of a
     split or a merge) have the id 0 and get theirs when it is taken; all have the shard of the
@@ -213,7 +220,7 @@ class Planned(NamedTuple):
     map_version: int
 
 
-Order: TypeAlias = Planned | Control | Removal
+Order: TypeAlias = Planned | Control | Removal | HandOver
 
 
 class Progress(NamedTuple):

@@ -4,11 +4,12 @@ What it is: the shell around `coordinator/main.py` and `shard/main.py`, and what
 (`role_fronts.py`) has in common with it. What it is not: flags (`role_flags.py`) or any decision.
 
 Invariants: SIGTERM and SIGINT drain, then stop; a fatal error of the loop ends the process with
-EXIT_FAILED, so that whoever supervises it starts another.
+EXIT_FAILED, so that whoever supervises it starts another; EXIT_REMOVED is for who must not be
+started again.
 
 Worked example: SIGTERM of the sequencer: the lease is handed back through the log, then it ends.
 
-Tested in tests/e2e/test_dev_cluster.py.
+Tested in tests/unit/cli/test_roles.py, tests/e2e/test_dev_cluster.py.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Final, Protocol
 
+from kubebraid.base.errors import Removed
 from kubebraid.base.loop import Loop
 
 EXIT_FAILED: Final = 1
+EXIT_REMOVED: Final = 4  # the cluster has forgotten this shard: a start would be refused
 GC_THRESHOLD: Final = 50_000  # young collections are for cycles, and the hot path makes none
 DRAIN_S_MAX: Final = 3.0  # a lease that cannot be handed back, without a quorum
 # Where all coordinators are stopped at once, who holds the lease needs the others to hand it back;
@@ -95,7 +98,14 @@ def run(process: RoleProcess, fatal: Fatal, linger_s: float = 0.0) -> int:
     tame_collector()
     loop.run()
     process.close()
-    return EXIT_FAILED if fatal.error is not None else 0
+    return exit_code(fatal.error)
+
+
+def exit_code(error: BaseException | None) -> int:
+    """Of a process whose loop has ended, of this error or by a stop."""
+    if error is None:
+        return 0
+    return EXIT_REMOVED if isinstance(error, Removed) else EXIT_FAILED
 
 
 def _later(seconds: float, work: Callable[[], None]) -> None:

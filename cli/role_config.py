@@ -43,6 +43,7 @@ from .flag_values import (
 )
 from .layouts import BadLayout, read_layout
 from .role_flags import COORDINATOR, ROUTER, SHARD
+from .tikv_flags import TIKV, pd_of_engine, store_name
 from .toml_text import toml_of
 
 if TYPE_CHECKING:
@@ -80,13 +81,15 @@ class CoordinatorConfig:
 
 @dataclass(frozen=True, slots=True)
 class ShardConfig:
-    """`advertise` is what routers are told."""
+    """`advertise` is what routers are told; `tikv_prefix`: of the names of all shards' stores."""
 
     member: MemberConfig
     listen: str
     advertise: str
     data_dir: Path
     engine: str
+    pd: tuple[str, ...] = ()
+    tikv_prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +153,15 @@ def parse_shard(argv: Sequence[str], environ: Mapping[str, str] | None = None) -
             f"--advertise is needed where {values.named('listen')}={listen} is every address: "
             "routers have to be told one"
         )
+    engine = values["engine"]
     return ShardConfig(
         member=member,
         listen=listen,
         advertise=advertise,
-        data_dir=_data_dir(values),
-        engine=values["engine"],
+        data_dir=Path(values["data-dir"]) if engine == TIKV else _data_dir(values),
+        engine=engine,
+        pd=pd_of_engine(values),
+        tikv_prefix=store_name(values) if values["tikv-store"] else member.cluster,
     )
 
 

@@ -3,8 +3,8 @@
 What it is: data, as `flags.py` is for serve. What it is not: what a value means (`role_config.py`,
 `dev/config.py`).
 
-Invariants: a flag that two commands have means the same in both; docs/operating/roles.md and
-dev-cluster.md list the same tables.
+Invariants: a flag that two commands have means the same in both, but perhaps for its default;
+docs/operating/roles.md and dev-cluster.md list the same tables.
 
 Worked example: `--listen` of a shard, else KUBEBRAID_LISTEN, else the key `listen` of its
 configuration file; it has no default, so without any of them the shard does not start.
@@ -50,7 +50,15 @@ _TABLETS: Final = Flag(
     "layout of a new cluster: kubernetes, single, prefixes, or a file of them; "
     "a prefix may have hash buckets: /registry/events/=4",
 )
-_ENGINE: Final = Flag("engine", "rocksdb", "memory keeps nothing: for tests", ("rocksdb", "memory"))
+_ENGINE: Final = (
+    Flag(
+        "engine",
+        "rocksdb",
+        "memory keeps nothing: for tests; tikv is a trial, and needs --pd",
+        ("rocksdb", "memory", "tikv"),
+    ),
+    Flag("pd", "", "HOST:PORT of TiKV's PD, several separated by commas: for --engine=tikv"),
+)
 # Of a router; dev-cluster hands them on to its routers.
 ROUTER_PASSED: Final = (
     Flag(
@@ -99,8 +107,13 @@ SHARD: Final = Command(
         *_MEMBER,
         Flag("listen", "", "host:port for the routers"),
         Flag("advertise", "", "host:port that the routers are told; empty is --listen"),
-        Flag("data-dir", "", "where its tablets are kept"),
-        _ENGINE,
+        Flag("data-dir", "", "where its tablets are kept; not used with --engine=tikv"),
+        *_ENGINE,
+        Flag(
+            "tikv-store",
+            "",
+            "what its store's name in TiKV begins with; empty is the cluster's name",
+        ),
         *_FILE,
         *_LOG,
         _OUTPUTS,
@@ -134,7 +147,17 @@ DEV_CLUSTER: Final = Command(
         Flag("coordinators", "3", "how many: 1, 3 or 5"),
         Flag("shards", "3", "how many"),
         Flag("routers", "2", "how many"),
-        _ENGINE,
+        *_ENGINE,
+        Flag(
+            "tikv-store",
+            "",
+            "what its stores' names in TiKV begin with; empty: one is drawn, and kept",
+        ),
+        Flag(
+            "tikv-bin",
+            "",
+            "folder of tikv-pd and tikv-store, which are then started too: instead of --pd",
+        ),
         Flag("base-port", "", "routers listen from this port on; empty: any free ports, kept"),
         Flag("data-dir", "dev.kubebraid", "where everything is kept: data, logs, secret"),
         Flag("state-file", "", "JSON of what runs; empty is state.json in the data directory"),

@@ -6,7 +6,7 @@ What it is: the order of a start and of an end. What it is not: what the flags m
 Invariants: a used address is refused before the data directory is touched; before anything is
 served the directory's marker says which owner epoch the fences have reached, so that a store that
 comes back with less is known for it; the engine is closed before the directory's lock is given
-back.
+back. On TiKV there is no directory, and the process is a host (`host_threads.py`).
 
 Worked example: a shard that was killed starts on the same directory, says START_SHARD with a new
 incarnation, and serves once the map names that one.
@@ -29,6 +29,7 @@ from kubebraid.shard.witness import epoch, witness
 from .listening import check_link_address
 from .role import Fatal, run
 from .role_config import ShardConfig, load_secret
+from .tikv_flags import TIKV
 
 
 def start(config: ShardConfig) -> int:
@@ -39,6 +40,8 @@ def start(config: ShardConfig) -> int:
     if config.engine == "memory":
         # Another number each time, so that nobody takes what was lost for what was kept.
         return _serve(config, secret, Place(MemoryEngine()), f"memory-{secrets.token_hex(8)}")
+    if config.engine == TIKV:
+        return _on_tikv(config, secret)
     directory = DataDir.open(config.data_dir)
     try:
         engine = directory.open_engine()
@@ -54,6 +57,14 @@ def start(config: ShardConfig) -> int:
         return code
     finally:
         directory.close()
+
+
+def _on_tikv(config: ShardConfig, secret: bytes | None) -> int:
+    # Loading it starts a client's threads, which no other engine should pay for.
+    from .host_threads import HostProcess
+
+    fatal = Fatal()
+    return run(HostProcess(config, secret, fatal), fatal)
 
 
 def _serve(config: ShardConfig, secret: bytes | None, place: Place, store: str) -> int:

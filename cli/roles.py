@@ -5,7 +5,7 @@ start (`role_coordinator.py`, `role_shard.py`, `role_router.py`), or what flags 
 (`role_config.py`).
 
 Invariants: a process loads the code of its own role alone; exit codes are serve's: 0 stopped, 1
-could not start or met a fatal error, 2 usage.
+could not start or met a fatal error, 2 usage; and 4, of a shard that was removed (`role.py`).
 
 Worked example: `kubebraid shard --name=shard-0 --coordinators=a=127.0.0.1:7101 --data-dir=/data/s0
 --listen=127.0.0.1:7201 --cluster-secret-file=/data/secret`.
@@ -32,6 +32,7 @@ from .role_config import (
     parse_router,
     parse_shard,
 )
+from .tikv_flags import TIKV
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -54,6 +55,11 @@ def role(argv: Sequence[str]) -> int:
     begin_quietly()
     for warning in config.warnings:
         _log.warning(warning)
+    return _ran(name, start)
+
+
+def _ran(name: str, start: Callable[[], int]) -> int:
+    """The exit code; one sentence says why it could not start."""
     try:
         return start()
     except Exception as error:
@@ -88,6 +94,10 @@ def _coordinator(config: CoordinatorConfig) -> int:
 def _shard(config: ShardConfig) -> int:
     from .role_shard import start
 
+    if config.engine == TIKV:
+        from kubebraid.shard.storage.tikv_link import leave
+
+        leave(_ran("shard", lambda: start(config)))
     return start(config)
 
 

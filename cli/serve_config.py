@@ -49,6 +49,7 @@ from .flag_values import (
 )
 from .layouts import BadLayout, read_layout
 from .node import SHARD
+from .tikv_flags import pd_of_engine, store_name
 
 _PERIOD_MS_MAX: Final = 292 * 365 * 24 * HOUR_MS  # Go's longest duration, about
 _REVISIONS_MAX: Final = 1 << 62
@@ -94,8 +95,8 @@ def parse_serve(argv: Sequence[str], environ: Mapping[str, str] | None = None) -
         name=values["name"],
         front=front_kind(values["front"]),
         engine=values["engine"],
-        pd=_pd(values),
-        tikv_store=_tikv_store(values),
+        pd=pd_of_engine(values),
+        tikv_store=store_name(values),
         first_map=_first_map(values),
         progress_interval_ms=interval_ms(values, "watch-progress-notify-interval"),
         retention=_retention(values),
@@ -117,27 +118,6 @@ def _advice(advertised: Sequence[str], request_bytes_max: int) -> list[str]:
     if request_bytes_max > REQUEST_BYTES_ADVISED:
         found.append(f"--max-request-bytes is above the {REQUEST_BYTES_ADVISED} that etcd advises")
     return found
-
-
-def _pd(values: Values) -> tuple[str, ...]:
-    """Where TiKV's PD listens; needed for that engine, and for no other."""
-    name, text = values.named("pd"), values["pd"]
-    if (values["engine"] == "tikv") != bool(text):
-        raise BadFlags(f"--engine=tikv and {name} need each other")
-    addresses = tuple(word.strip() for word in text.split(",")) if text else ()
-    for address in addresses:
-        if not re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):\d{1,5}", address):
-            raise BadFlags(f"{name}: {address!r} is no HOST:PORT")
-    return addresses
-
-
-def _tikv_store(values: Values) -> str:
-    text = values["tikv-store"]
-    if not re.fullmatch(r"[\w.-]{1,100}", text, re.ASCII):
-        raise BadFlags(
-            f"{values.named('tikv-store')}={text} is no name: letters, digits, -, _ and ."
-        )
-    return text
 
 
 def _first_map(values: Values) -> TabletMap:

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Final, assert_never
 
 from kubebraid.base.ports import NEVER_ADOPTED, Adoption, Alarm
-from kubebraid.base.reshard import Action, Control, Phase, Planned, Removal
+from kubebraid.base.reshard import Action, Control, HandOver, Phase, Planned, Removal
 
 from .migrations import Step
 from .rows import Stored, migration_of, migration_row, pairs, typed
@@ -31,6 +31,7 @@ from .transition import (
     RaiseFloor,
     Release,
     Renew,
+    Seat,
     SetAlarm,
     StartShard,
     TakeReign,
@@ -64,13 +65,16 @@ def _fields(command: Command) -> tuple[str, Stored]:
             return "found", {"cluster": cluster, **map_fields(tablets)}
         case Acquire() | Renew() | Release():
             return _of_lease(command)
-        case StartShard(cepoch, shard, store, incarnation, address, ends, replaces, previous):
+        case StartShard(cepoch, shard, store, incarnation, address, ends, replaces, previous, host):
             who = {"shard": shard, "store": store, "incarnation": incarnation, "address": address}
-            what = {"ends": ends, "replaces": replaces, "previous": previous}
+            what = {"ends": ends, "replaces": replaces, "previous": previous, "host": host}
             return "start-shard", {"cepoch": cepoch, **who, **what}
+        case Seat(cepoch, shard, host, before):
+            where = {"shard": shard, "host": host, "before": before}
+            return "seat", {"cepoch": cepoch, **where}
         case Adopted(shard, adoption):
             return "adopted", {"shard": shard, "adoption": adoption}
-        case Planned() | Step() | Control() | Removal():
+        case Planned() | Step() | Control() | Removal() | HandOver():
             return _of_migrations(command)
         case RaiseFloor(revision):
             return "raise-floor", {"revision": revision}
@@ -91,7 +95,7 @@ def _of_lease(command: Acquire | Renew | Release) -> tuple[str, Stored]:
             return "release", {**who, "window": window}
 
 
-def _of_migrations(command: Planned | Step | Control | Removal) -> tuple[str, Stored]:
+def _of_migrations(command: Planned | Step | Control | Removal | HandOver) -> tuple[str, Stored]:
     match command:
         case Planned(migrations, version):
             rows = [migration_row(migration) for migration in migrations]
@@ -103,6 +107,8 @@ def _of_migrations(command: Planned | Step | Control | Removal) -> tuple[str, St
             return "control", command._asdict()
         case Removal():
             return "remove-shard", command._asdict()
+        case HandOver():
+            return "hand-over", command._asdict()
 
 
 def _migrations(name: str, body: Stored) -> Command | None:
@@ -122,6 +128,8 @@ def _migrations(name: str, body: Stored) -> Command | None:
             return Control(text("id"), Action(number("action")), *limits, keep_source)
         case "remove-shard":
             return Removal(text("shard"))
+        case "hand-over":
+            return HandOver(text("shard"), text("host"))
         case _:
             return None
 
@@ -140,20 +148,30 @@ def _command(name: str, body: Stored) -> Command | None:
             return Renew(text("node"), number("cepoch"), number("renewals"), number("window"))
         case "release":
             return Release(text("node"), number("cepoch"), number("window"))
-        case "start-shard":
-            who = (text("shard"), text("store"), number("incarnation"), text("address"))
-            previous = body.get("previous", NEVER_ADOPTED)  # it was not said at first
-            later = (pairs(body["ends"]), number("replaces"), _adoption(previous))
-            return StartShard(number("cepoch"), *who, *later)
-        case "adopted":
-            return Adopted(text("shard"), _adoption(body["adoption"]))
         case "raise-floor":
             return RaiseFloor(number("revision"))
         case "set-alarm":
             raised = typed(body["raised"], bool)
             return SetAlarm(Alarm(number("member"), number("kind")), raised)
         case _:
-            return _migrations(name, body)
+            return _migrations(name, body) or _shards(name, body)
+
+
+def _shards(name: str, body: Stored) -> Command | None:
+    number, text = partial(_number, body), partial(_text, body)
+    match name:
+        case "start-shard":
+            who = (text("shard"), text("store"), number("incarnation"), text("address"))
+            previous = body.get("previous", NEVER_ADOPTED)  # it was not said at first
+            host = typed(body.get("host", ""), str)  # nor was this
+            later = (pairs(body["ends"]), number("replaces"), _adoption(previous), host)
+            return StartShard(number("cepoch"), *who, *later)
+        case "seat":
+            return Seat(number("cepoch"), text("shard"), text("host"), text("before"))
+        case "adopted":
+            return Adopted(text("shard"), _adoption(body["adoption"]))
+        case _:
+            return None
 
 
 def _number(body: Stored, field: str) -> int:

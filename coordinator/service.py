@@ -35,6 +35,7 @@ from kubebraid.proto.coordinator_wire import (
     Known,
     MemberStatus,
 )
+from kubebraid.proto.hosts_wire import decode_beat, encode_heard
 from kubebraid.proto.owner_wire import Malformed
 
 from .member import Member
@@ -86,6 +87,22 @@ class CoordinatorService:
                 self._member.adopted(*wire.decode_adopted(body))
             case CoordinatorKind.CHANGE:
                 self._change(link, wire.decode_change(body))
+            case CoordinatorKind.STATUS:
+                number = wire.decode_status_ask(body)
+                link.send(CoordinatorKind.STATUS_ANSWER, wire.encode_status(number, self.status()))
+            case _:
+                self._of_operators(link, kind, body)
+
+    def _of_operators(self, link: Link, kind: int, body: bytes) -> None:
+        """What is about migrations and hosts."""
+        match kind:
+            case CoordinatorKind.HOST_BEAT:
+                beat = decode_beat(body)
+                if (
+                    self._member.serves
+                ):  # else it knows of nobody, which is not to say there is none
+                    others = self._member.orders.beat(beat)
+                    link.send(CoordinatorKind.HOST_HEARD, encode_heard(others))
             case CoordinatorKind.REPORT:
                 self._member.orders.report(codec.decode_report(body))
             case CoordinatorKind.RESHARD:
@@ -96,9 +113,6 @@ class CoordinatorService:
                     number, self._member.orders.progress() if self._member.serves else None
                 )
                 link.send(CoordinatorKind.RESHARD_LIST, codec.encode_reshard_list(listed))
-            case CoordinatorKind.STATUS:
-                number = wire.decode_status_ask(body)
-                link.send(CoordinatorKind.STATUS_ANSWER, wire.encode_status(number, self.status()))
             case _:
                 link.close()  # of another version, or confused: it may begin anew
 

@@ -70,6 +70,9 @@ class Starts:
                 "it with the data directory it had, or begin another shard under another name"
             )
             refuse(errors.unimplemented(said))
+        elif known is not None and not known.seats(start.host):
+            said = f"{start.shard} is served by the host {known.host} from now on"
+            refuse(errors.unimplemented(said))
         elif known is None or known.incarnation != start.incarnation:
             self._asked[start.shard] = _Asked(start, refuse)
 
@@ -90,8 +93,9 @@ class Starts:
         for shard, asked in list(self._asked.items()):
             start, known = asked.start, self._machine.state.shard(shard)
             done = known is not None and known.incarnation == start.incarnation
-            if done or (known is not None and known.store != start.store):
-                del self._asked[shard]  # named, or another disk came first: it asks again, in vain
+            foreign = known is not None and known.store != start.store
+            if done or foreign or (known is not None and not known.seats(start.host)):
+                del self._asked[shard]  # named, or another came first: it asks again, in vain
             elif shard in self._running:
                 pass
             elif admits(known, start.previous):
@@ -112,7 +116,8 @@ class Starts:
         ends = sequencer.freeze(start.shard, self._machine.state.tablets)
         replaces = 0 if known is None else known.since
         who = (start.shard, start.store, start.incarnation, start.address)
-        command = StartShard(sequencer.cepoch, *who, ends, replaces, start.previous)
+        later = (ends, replaces, start.previous, start.host)
+        command = StartShard(sequencer.cepoch, *who, *later)
         self._machine.submit(command, answered)
 
     def _doubt(self, sequencer: Sequencer, asked: _Asked) -> None:

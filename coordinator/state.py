@@ -27,9 +27,10 @@ from kubebraid.base.tabletmap import TabletMap
 
 from .rows import Stored, migration_of, migration_row, tablet_of, tablet_row
 
-FORMAT: Final = 3
-# 1: before there were leases, shards and buckets; 2: before adoptions and migrations.
-READABLE: Final = (1, 2, FORMAT)
+FORMAT: Final = 4
+# 1: before there were leases, shards and buckets; 2: before adoptions and migrations; 3: before
+# hosts.
+READABLE: Final = (1, 2, 3, FORMAT)
 Fields: TypeAlias = list[Any]  # type: ignore[explicit-any]  # JSON has any shape
 NEVER_COMPACTED: Final[Revision] = -1  # etcd: even Compact(0) is taken once
 
@@ -169,8 +170,9 @@ def _state(body: Stored) -> State:
 
 
 def _place(fields: Fields) -> ShardPlace:
-    """Rows of format 2 end with `since`."""
-    confirmed, tried = fields[5:] or (NEVER_ADOPTED, ())
+    """Rows of format 2 end with `since`, those of 3 with `tried`."""
+    confirmed, tried = fields[5:7] or (NEVER_ADOPTED, ())
+    host = fields[7] if len(fields) > 7 else ""
     name, store, incarnation, address, since = fields[:5]
     durable = Adoption(*confirmed)
-    return ShardPlace(name, store, incarnation, address, since, durable, tuple(tried))
+    return ShardPlace(name, store, incarnation, address, since, durable, tuple(tried), host)

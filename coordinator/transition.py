@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeAlias, assert_never
 
 from kubebraid.base.ports import NEVER_ADOPTED, Adoption, Alarm, ShardPlace
-from kubebraid.base.reshard import ENDED, Control, Planned, Removal
+from kubebraid.base.reshard import ENDED, Control, HandOver, Planned, Removal
 from kubebraid.base.revision import FIRST_REVISION, Epoch, Revision, TabletId
 from kubebraid.base.tabletmap import Tablet, TabletMap, with_new_epochs
 
@@ -86,7 +86,7 @@ class StartShard:
     """A shard's process takes its tablets. `ends`: H of each, as the sequencer of `cepoch` fixed
     it when it froze them. `replaces`: since which map version the process before had them (0: there
     was none): what another one was given since is above these ends. `previous`: what its store
-    says."""
+    says. `host`: the process that it runs in; only the one that has the seat is let in."""
 
     cepoch: Epoch
     shard: str
@@ -96,6 +96,17 @@ class StartShard:
     ends: tuple[tuple[TabletId, Revision], ...]
     replaces: int
     previous: Adoption = NEVER_ADOPTED
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Another host has to serve a shard; the one before, `before`, was not heard of, or ends."""
+
+    cepoch: Epoch
+    shard: str
+    host: str
+    before: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +140,13 @@ Command: TypeAlias = (
     | Renew
     | Release
     | StartShard
+    | Seat
     | Adopted
     | Planned
     | Step
     | Control
     | Removal
+    | HandOver
     | RaiseFloor
     | SetAlarm
 )
@@ -149,12 +162,9 @@ def apply(state: State, command: Command) -> State:
             after = replace(state, cluster=cluster, tablets=tablets) if new else state
         case Acquire() | Renew() | Release():
             after = _lease(state, command)
-        case StartShard():
-            after = _start_shard(state, command)
-            after = after if after is state else migrations.restarted(after, command.shard)
-        case Adopted():
-            after = _adopted(state, command)
-        case Planned() | Control() | Removal():
+        case StartShard() | Seat() | Adopted():
+            after = _of_shard(state, command)
+        case Planned() | Control() | Removal() | HandOver():
             found = _asked(state, command)
             after = state if isinstance(found, str) else found
         case Step():
@@ -177,11 +187,13 @@ def apply(state: State, command: Command) -> State:
 def refusal(state: State, command: Command) -> str:
     """Why a plan, an operator's word or a removal does not apply, for the operator; empty: it does,
     or there is nothing to do for it."""
-    found = _asked(state, command) if isinstance(command, (Planned, Control, Removal)) else state
+    if not isinstance(command, (Planned, Control, Removal, HandOver)):
+        return ""
+    found = _asked(state, command)
     return found if isinstance(found, str) else ""
 
 
-def _asked(state: State, command: Planned | Control | Removal) -> State | str:
+def _asked(state: State, command: Planned | Control | Removal | HandOver) -> State | str:
     match command:
         case Planned():
             return migrations.plan(state, command)
@@ -189,6 +201,8 @@ def _asked(state: State, command: Planned | Control | Removal) -> State | str:
             return migrations.control(state, command)
         case Removal(shard):
             return _removed(state, shard)
+        case HandOver(shard, host):
+            return _handed_over(state, shard, host)
 
 
 def _removed(state: State, name: str) -> State | str:
@@ -202,6 +216,26 @@ def _removed(state: State, name: str) -> State | str:
     if state.shard(name) is None:
         return state
     return replace(state, shards=tuple(shard for shard in state.shards if shard.name != name))
+
+
+def _handed_over(state: State, name: str, host: str) -> State | str:
+    known = state.shard(name)
+    if known is None:
+        return f"there is no shard {name} that was started once. Nothing was changed"
+    if not known.host:
+        return (
+            f"{name} keeps its data in a directory, which no other process can serve; move its "
+            "tablets. Nothing was changed"
+        )
+    return _seated(state, name, host)
+
+
+def _seated(state: State, name: str, host: str) -> State:
+    """Nothing else changes: who serves goes on until the host's own process starts."""
+    known = state.shard(name)
+    assert known is not None, name
+    assert known.host, name
+    return state if known.host == host else _with_place(state, known._replace(host=host))
 
 
 def _lease(state: State, command: Acquire | Renew | Release) -> State:
@@ -228,6 +262,19 @@ def _lease(state: State, command: Acquire | Renew | Release) -> State:
             return state if free == lease else replace(state, lease=free)
 
 
+def _of_shard(state: State, command: StartShard | Seat | Adopted) -> State:
+    match command:
+        case StartShard():
+            after = _start_shard(state, command)
+            return after if after is state else migrations.restarted(after, command.shard)
+        case Seat(cepoch, shard, host, before):
+            known = state.shard(shard)
+            meant = known is not None and known.host == before != "" and cepoch == state.cepoch
+            return _seated(state, shard, host) if meant else state
+        case Adopted():
+            return _adopted(state, command)
+
+
 def _start_shard(state: State, command: StartShard) -> State:
     """Every tablet of the shard gets a new oepoch, which begins at the H that the reign fixed."""
     known = state.shard(command.shard)
@@ -241,13 +288,15 @@ def _start_shard(state: State, command: StartShard) -> State:
         return state
     if not admits(known, command.previous):
         return state  # an older copy of the disk that holds its tablets
+    if known is not None and not known.seats(command.host):
+        return state  # another host's by now
     ends = dict(command.ends)
     begins = {t.id: t.begin for t in state.tablets.tablets if t.shard == command.shard}
     if set(ends) != set(begins) or any(ends[tablet] < begins[tablet] for tablet in ends):
         return state
     version = state.tablets.version + 1
     who = (command.shard, command.store, command.incarnation, command.address)
-    record = ShardPlace(*who, version, *_let_in(known, command))
+    record = ShardPlace(*who, version, *_let_in(known, command), command.host)
     tablets = tuple(
         _begun(tablet, ends[tablet.id]) if tablet.shard == command.shard else tablet
         for tablet in state.tablets.tablets

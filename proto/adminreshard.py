@@ -1,7 +1,7 @@
 """Resharding as operators ask for it and see it: values, and their bytes in kubebraid.admin.v1.
 
-What it is: what PlanReshard, ControlReshard, ListReshard and RemoveShard are asked and answer, for
-the router that carries it out and the command that shows it. What it is not: a plan
+What it is: what {Plan,Control,List}Reshard and {Remove,HandOver}Shard are asked and answer, for the
+router that carries it out and the command that shows it. What it is not: a plan
 (router/planner.py), or what coordinators and shards say to each other (coordinator_reshard.py).
 
 Words: a *step* is one migration as people see it: its tablets with their ranges as text. A plan's
@@ -28,7 +28,7 @@ from typing import Final, NamedTuple, TypeVar
 from google.protobuf.message import DecodeError
 
 from kubebraid.base.keyspace import KeyRange
-from kubebraid.base.reshard import Action, Control
+from kubebraid.base.reshard import Action, Control, HandOver
 
 from .admin import admin_pb2 as pb
 from .adminwire import range_text
@@ -39,6 +39,7 @@ PLAN_RESHARD: Final = "/kubebraid.admin.v1.Admin/PlanReshard"
 CONTROL_RESHARD: Final = "/kubebraid.admin.v1.Admin/ControlReshard"
 LIST_RESHARD: Final = "/kubebraid.admin.v1.Admin/ListReshard"
 REMOVE_SHARD: Final = "/kubebraid.admin.v1.Admin/RemoveShard"
+HAND_OVER_SHARD: Final = "/kubebraid.admin.v1.Admin/HandOverShard"
 
 ESCAPE: Final = re.compile(rb"\\(x[0-9a-f]{2})?", re.IGNORECASE)
 T = TypeVar("T")
@@ -266,7 +267,7 @@ def decode_done(body: bytes) -> None:
     pb.ControlReshardResponse.FromString(body)
 
 
-# -- a shard that goes -------------------------------------------------------------------------
+# -- a shard that goes, or goes to another host ------------------------------------------------
 
 
 def encode_remove(name: str) -> bytes:
@@ -280,6 +281,22 @@ def decode_remove(body: bytes) -> str:
 
 def encode_removed() -> bytes:
     return pb.RemoveShardResponse().SerializeToString()
+
+
+def encode_hand_over(wanted: HandOver) -> bytes:
+    return pb.HandOverShardRequest(name=wanted.shard, host=wanted.host).SerializeToString()
+
+
+@checked
+def decode_hand_over(body: bytes) -> HandOver:
+    told = pb.HandOverShardRequest.FromString(body)
+    if not told.host:
+        raise ValueError("a shard that is seated nowhere would be anybody's")
+    return HandOver(told.name, told.host)
+
+
+def encode_handed_over() -> bytes:
+    return pb.HandOverShardResponse().SerializeToString()
 
 
 # -- lists -------------------------------------------------------------------------------------

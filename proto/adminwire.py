@@ -64,7 +64,8 @@ class Sequencer(NamedTuple):
 
 
 class Shard(NamedTuple):
-    """`state`: as the router's link to it has it; sizes in bytes."""
+    """`state`: as the router's link to it has it; sizes in bytes; `host`: the process whose part it
+    is to serve it, empty where its data is in a directory."""
 
     name: str
     address: str
@@ -74,6 +75,7 @@ class Shard(NamedTuple):
     disk_bytes: int = 0
     used_bytes: int = 0
     leases: int = 0
+    host: str = ""
 
 
 class Load(NamedTuple):
@@ -202,6 +204,7 @@ def _shard(told: pb.Shard) -> Shard:
         told.disk_bytes,
         told.used_bytes,
         told.leases,
+        told.host,
     )
 
 

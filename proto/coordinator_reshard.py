@@ -25,6 +25,7 @@ from kubebraid.base.keyspace import KeyRange
 from kubebraid.base.reshard import (
     Action,
     Control,
+    HandOver,
     Kind,
     Migration,
     Order,
@@ -197,6 +198,8 @@ def encode_reshard(number: int, request: Order) -> bytes:
         message.plan.extend(migration_message(migration) for migration in request.migrations)
     elif isinstance(request, Removal):
         message.removal = request.shard
+    elif isinstance(request, HandOver):
+        message.hand_over.CopyFrom(pb.HandOver(shard=request.shard, host=request.host))
     else:
         message.control.CopyFrom(pb.Control(**request._asdict()))
     return message.SerializeToString()
@@ -207,6 +210,8 @@ def decode_reshard(body: bytes) -> tuple[int, Order]:
     message = pb.Reshard.FromString(body)
     if message.removal:
         return message.number, Removal(message.removal)
+    if message.HasField("hand_over"):
+        return message.number, HandOver(message.hand_over.shard, message.hand_over.host)
     if not message.HasField("control"):
         plan = tuple(migration_of(told) for told in message.plan)
         return message.number, Planned(plan, message.map_version)

@@ -72,6 +72,8 @@ class CoordinatorKind(IntEnum):
     RESHARD_ANSWER = 142
     RESHARD_ASK = 143
     RESHARD_LIST = 144
+    HOST_BEAT = 145
+    HOST_HEARD = 146
 
 
 class Known(NamedTuple):
@@ -254,7 +256,8 @@ def encode_start(start: ShardStart) -> bytes:
 def decode_start(body: bytes) -> ShardStart:
     start = pb.ShardStart.FromString(body)
     previous = _adoption_of(start.previous)
-    return ShardStart(start.shard, start.store, start.incarnation, start.address, previous)
+    who = (start.shard, start.store, start.incarnation, start.address)
+    return ShardStart(*who, previous, start.host)
 
 
 def encode_adopted(shard: str, adoption: Adoption) -> bytes:
@@ -379,6 +382,7 @@ def encode_state(view: ClusterView) -> bytes:
         pb.ShardStore(confirmed=_adoption(shard.confirmed), tried=shard.tried)
         for shard in view.shards
     )
+    state.shard_hosts.extend([shard.host for shard in view.shards])
     # The fields of a message may come in any order, and a repeated one in parts.
     parts = (_tablets_part(view.tablets), *map(_migration_part, view.migrations))
     return b"".join((state.SerializeToString(), *parts))
@@ -418,6 +422,7 @@ def decode_state(body: bytes) -> ClusterView:
         state.shard_since,
         [_adoption_of(told.confirmed) for told in state.shard_adoptions],
         [tuple(told.tried) for told in state.shard_adoptions],
+        state.shard_hosts or [""] * len(state.shard_names),
         strict=True,
     )
     return ClusterView(

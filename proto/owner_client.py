@@ -55,6 +55,7 @@ class OwnerClient(Questions):
 
     def __init__(self) -> None:
         super().__init__(Outbox())
+        self.part = self._outbox.part
         self._joiner = Joiner()
         self._publish: Callable[[Publication], None] | None = None
         self._status = ShardStatus(0, 0, 0, 0)
@@ -182,7 +183,7 @@ class OwnerClient(Questions):
         if former is not None:
             self._outbox.lose()
             former.close()
-        self._outbox.link = link
+        self._outbox.link, self._outbox.parting = link, False
         self._joiner = Joiner()
         self._spoke = False
         self._outbox.calls.subscribe = self._publish is not None

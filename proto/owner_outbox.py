@@ -32,13 +32,19 @@ class Outbox:
         self.link: Link | None = None
         self.calls = Calls()
         self.pending = Pending()
+        self.parting = False  # another process has taken the shard: answers come, calls wait
         self._packed = 0
         self._number = 0
+
+    def part(self) -> None:
+        """The shard is another process's by now: what was asked is answered by this link still, or
+        lost with it; what comes is refused as definite until the other one's is open."""
+        self.parting = True
 
     def refusal(self) -> RequestRefused | None:
         """Why a call cannot be taken now; None if it can."""
         link = self.link
-        if link is None:
+        if link is None or self.parting:
             return errors.OWNER_AWAY
         if len(self.pending) >= OWNER_CALLS_MAX or link.pending_bytes() > OWNER_BACKLOG_BYTES_MAX:
             return errors.TOO_MANY_REQUESTS

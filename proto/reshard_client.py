@@ -1,7 +1,7 @@
 """Resharding as shards and routers ask for it: reports, plans and words to the coordinator.
 
-What it is: the part of a CoordinatorClient that is about migrations. What it is not: the links, or
-which coordinator serves (`coordinator_client.py`).
+What it is: the part of a CoordinatorClient that is about migrations and hosts. What it is not: the
+links, or which coordinator serves (`coordinator_client.py`).
 
 Invariants:
 - a plan or a word goes out once; it is never asked again by itself, for its outcome may be unknown;
@@ -21,21 +21,33 @@ from collections.abc import Callable
 from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
 from kubebraid.base.links import Link
+from kubebraid.base.ports import Beat
 from kubebraid.base.reshard import Order, Progress, Report
 
 from . import coordinator_reshard as codec
 from .coordinator_wire import CoordinatorKind
+from .hosts_wire import decode_heard, encode_beat
 from .sequencer_client import SequencerClient
 
 
+def _nobody(_others: int) -> None:
+    """Whoever is no host is not answered so."""
+
+
 class ReshardClient(SequencerClient):
-    """What a CoordinatorClient is for migrations."""
+    """What a CoordinatorClient is for migrations and hosts."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.on_heard: Callable[[int], None] = _nobody
         self._reshard_number = 0
         self._requests: dict[int, tuple[Link, Callable[[RequestRefused | None], None]]] = {}
         self._lists: dict[int, tuple[Link, Callable[[tuple[Progress, ...] | None], None]]] = {}
+
+    def beat(self, beat: Beat) -> None:
+        """Say that a host lives; `on_heard` is told how many others could take its shards."""
+        if self._serving is not None:
+            self._serving.send(CoordinatorKind.HOST_BEAT, encode_beat(beat))
 
     def report(self, report: Report) -> None:
         """Tell the serving coordinator; nothing comes back, and nothing is kept. Whoever reports
@@ -85,6 +97,8 @@ class ReshardClient(SequencerClient):
                 listed = codec.decode_reshard_list(body)
                 if listed.number in self._lists:
                     self._lists.pop(listed.number)[1](listed.migrations)
+            case CoordinatorKind.HOST_HEARD:
+                self.on_heard(decode_heard(body))
             case _:
                 return False
         return True

@@ -134,7 +134,7 @@ def _services() -> list[MethodSpec]:
         "v3electionpb.Election": "Campaign Proclaim Leader Observe:s Resign",
         "grpc.health.v1.Health": "Check List Watch:s",
         "kubebraid.admin.v1.Admin": (
-            "ClusterStatus PlanReshard ControlReshard ListReshard RemoveShard"
+            "ClusterStatus PlanReshard ControlReshard ListReshard RemoveShard HandOverShard"
         ),
     }
     shapes = {"": Shape.UNARY, "s": Shape.SERVER_STREAM, "b": Shape.BIDI}

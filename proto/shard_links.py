@@ -4,10 +4,11 @@ What it is: one OwnerClient a shard, and the dialer that follows its address fro
 What it is not: who listens, or what is asked.
 
 Invariants: a client stays the same over all lives of its shard, also where it was removed and comes
-again; only a link of the process that the newest state names is used.
+again; nothing is asked but of the process that the newest state names. One that hands a shard over
+still answers what it was asked before, until its successor's link is open.
 
-Worked example: shard-0 comes back at another port: the state names it, the old dialer ends, a new
-one dials, and the client, whose calls were refused meanwhile, is opened again.
+Worked example: shard-0 comes back at another port: the state names it, a new dialer dials, the old
+one ends, and the client, whose calls were refused meanwhile, is opened again.
 
 Tested in tests/unit/proto/test_shard_links.py.
 """
@@ -15,6 +16,7 @@ Tested in tests/unit/proto/test_shard_links.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from kubebraid.base.links import Closable, Link, Mesh
 from kubebraid.base.ports import ClusterView, ShardPlace
@@ -29,7 +31,25 @@ class _Shard:
         self.client = OwnerClient()
         self.place: ShardPlace | None = None
         self.dialer: Closable | None = None
+        self._former: Closable | None = None
         self._on_open = on_open
+
+    def move(self, place: ShardPlace, dial: Callable[[], Closable]) -> None:
+        """Another process has it."""
+        self._part()
+        if self.client.connected:
+            self.client.part()
+            self._former = self.dialer
+        elif self.dialer is not None:
+            self.dialer.close()
+        self.place = place
+        self.dialer = dial()
+
+    def _part(self) -> None:
+        """It has answered, or is gone: nobody dials it any more."""
+        former, self._former = self._former, None
+        if former is not None:
+            former.close()
 
     def opened(self, link: Link) -> None:
         place = self.place
@@ -37,10 +57,12 @@ class _Shard:
             link.close()  # whoever it is, the state does not name it
             return
         self.client.opened(link)
+        self._part()
         self._on_open()
 
     def leave(self) -> None:
         """It was removed from the cluster."""
+        self._part()
         dialer, self.place, self.dialer = self.dialer, None, None
         if dialer is not None:
             dialer.close()
@@ -51,6 +73,8 @@ class _Shard:
 
     def closed(self, link: Link) -> None:
         self.client.closed(link)
+        if not self.client.connected:
+            self._part()
 
 
 class ShardLinks:
@@ -78,10 +102,7 @@ class ShardLinks:
                 continue
             if shard.place is not None and shard.place.process == place.process:
                 continue  # only what is known of its store is newer
-            if shard.dialer is not None:
-                shard.dialer.close()
-            shard.place = place
-            shard.dialer = self._mesh.dial(place.address, shard)
+            shard.move(place, partial(self._mesh.dial, place.address, shard))
 
     def turn(self) -> bool:
         """Send what was asked in this turn."""

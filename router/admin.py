@@ -158,6 +158,7 @@ class AdminService:
                 disk_bytes=status.disk_bytes,
                 used_bytes=status.used_bytes,
                 leases=status.leases,
+                host="" if place is None else place.host,
             )
             found.append(shard)
         return tuple(found)

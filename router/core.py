@@ -113,6 +113,7 @@ class Router:
             "Admin/ControlReshard": self._reshard.control,
             "Admin/ListReshard": self._reshard.list,
             "Admin/RemoveShard": self._reshard.remove,
+            "Admin/HandOverShard": self._reshard.hand_over,
             **self.concurrency.handlers(),
         }
         table: list[Handler] = []

@@ -1,8 +1,8 @@
-"""Resharding by an operator's word: {Plan,Control,List}Reshard, RemoveShard of kubebraid.admin.v1.
+"""Resharding by an operator's word: {Plan,Control,List}Reshard, {Remove,HandOver}Shard of the API.
 
-What it is: what is asked of the coordinator and the shards for a plan, in which order, and what
-becomes of the answers. What it is not: the plan (`planner.py`), or the migrations, which go on
-whoever asks (coordinator/reshard.py).
+What it is: what is asked of the coordinator and the shards for a call of kubebraid.admin.v1, in
+which order, and what becomes of the answers. What it is not: the plan (`planner.py`), or the
+migrations, which go on whoever asks (coordinator/reshard.py).
 
 Words: a *wait* is one call that somebody else has to answer: the coordinator its list, a shard its
 sampled keys, the coordinator a plan or a word.
@@ -81,7 +81,7 @@ class ReshardService:
             if migrations is None:
                 caller.fail(errors.NO_LEADER)
                 return
-            self._refusing(caller, lambda: self._sampled(caller, client, request, migrations))
+            _refusing(caller, lambda: self._sampled(caller, client, request, migrations))
 
         client.reshard_list(told)
 
@@ -99,10 +99,7 @@ class ReshardService:
         client = None if name is None else self._client(caller)
         if name is None or client is None:
             return
-        shards = present(self._context)
-        if name not in shards:
-            known = ", ".join(sorted(shards))
-            caller.fail(refuse(f"no shard is called {name!r}; there are {known}", Code.NOT_FOUND))
+        if _stranger(caller, name, self._context):
             return
         why = hindered(name, self._context)
         if why:
@@ -111,6 +108,16 @@ class ReshardService:
         done = wire.encode_removed()
         what = f"shard {name} is removed"
         self._ask(caller, client, Removal(name), what, lambda: _respond(caller, done))
+
+    def hand_over(self, caller: Caller, payload: bytes) -> None:
+        """A shard gets another host; whether it may, the coordinators know."""
+        wanted = self._decoded(caller, wire.decode_hand_over, payload)
+        client = None if wanted is None else self._client(caller)
+        if wanted is None or client is None or _stranger(caller, wanted.shard, self._context):
+            return
+        done = wire.encode_handed_over()
+        what = f"shard {wanted.shard} is handed over to {wanted.host}"
+        self._ask(caller, client, wanted, what, lambda: _respond(caller, done))
 
     def list(self, caller: Caller, payload: bytes) -> None:
         ids = self._decoded(caller, wire.decode_list_request, payload)
@@ -157,9 +164,7 @@ class ReshardService:
             if isinstance(borders, RequestRefused):
                 caller.fail(borders)
                 return
-            self._refusing(
-                caller, lambda: self._planned(caller, client, request, migrations, borders)
-            )
+            _refusing(caller, lambda: self._planned(caller, client, request, migrations, borders))
 
         owner.sample_keys(tablet.id, request.parts, request.by_load, told)
 
@@ -278,12 +283,6 @@ class ReshardService:
             caller.fail(refuse(text, Code.INVALID_ARGUMENT))
             return None
 
-    def _refusing(self, caller: Caller, go_on: Callable[[], None]) -> None:
-        try:
-            go_on()
-        except RequestRefused as refused:
-            caller.fail(refused)
-
     def _wait(self, caller: Caller, late: RequestRefused) -> _Wait:
         wait = _Wait(caller, self._context.clock.now_ms() + WAIT_MS_MAX, late)
         self._waits.append(wait)
@@ -311,6 +310,22 @@ class ReshardService:
 def _no_answer() -> RequestRefused:
     text = "kubebraid: no coordinator serves; nothing was changed"
     return RequestRefused(Code.UNAVAILABLE, text)
+
+
+def _refusing(caller: Caller, go_on: Callable[[], None]) -> None:
+    try:
+        go_on()
+    except RequestRefused as refused:
+        caller.fail(refused)
+
+
+def _stranger(caller: Caller, name: str, context: Context) -> bool:
+    """No shard is called so; the caller is told."""
+    shards = present(context)
+    if name not in shards:
+        known = ", ".join(sorted(shards))
+        caller.fail(refuse(f"no shard is called {name!r}; there are {known}", Code.NOT_FOUND))
+    return name not in shards
 
 
 def _respond(caller: Caller, body: bytes) -> None:

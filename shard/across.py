@@ -64,7 +64,7 @@ from .fencing import FenceDamaged
 from .intents import Decision, Intent, decisions, pack_decision, pack_intent, undecided
 from .locks import LockQueue, named_tablets
 from .ownership import Ownership, is_removed
-from .seal import last_index, seal
+from .seal import last_index, prover, seal
 from .seams import ShardSeams
 from .settle import Fences, Settler, refusal
 from .share import Share
@@ -134,8 +134,11 @@ class Participant:
             self._drop(self._held)
 
     def across(self, call: AcrossCall, done: Done) -> None:
-        """See ParticipantPort. A shard that has stopped says nothing more: it may not know."""
+        """See ParticipantPort. A shard that has stopped says nothing of what may be decided: it may
+        not know."""
         if self._owned.stopped:
+            if call.step in (Step.LOCK, Step.PREPARE):
+                done(AcrossReply(errors.OWNER_AWAY))
             return
         match call.step:
             case Step.LOCK:
@@ -199,13 +202,16 @@ class Participant:
         if self._owned.proved != self._owned.cepoch:
             self._release()
             return AcrossReply(errors.OWNER_AWAY)
+        intent = Intent(held.call.kind, call.path, call.participants, held.call.payload)
+        assert held.share is not None
         try:
             prepared = self._evaluate(held, call)
+            if held.share.changes and self._engine.refuses(partial(_trial, self, held, intent)):
+                self._release()
+                return AcrossReply(errors.REQUEST_TOO_LARGE)
         except EngineError as error:
             self._release()
             return AcrossReply(refusal(error))
-        intent = Intent(held.call.kind, call.path, call.participants, held.call.payload)
-        assert held.share is not None
         if held.share.changes:
             batch = Batch().put(keycodec.intent(held.txn), pack_intent(intent))
             if not self._write(batch, _touched(self._owned)):
@@ -363,6 +369,16 @@ def _repeated(writer: Writer, owns: Callable[[Leaf], bool], held: _Held) -> Shar
     return share
 
 
+def _trial(participant: Participant, held: _Held, intent: Intent) -> Batch:
+    """All that prepare and the end will write: behind the decision nothing may be refused."""
+    share = participant._writer.evaluation(Share)
+    share.run(held.op, intent.path, participant._owns)
+    owned = participant._owned
+    batch = seal(share, owned.known + 1, owned.fences, owned.oepochs).batch
+    batch.put(keycodec.intent(held.txn), pack_intent(intent))
+    return batch.delete(keycodec.decision(held.txn))
+
+
 def _idle(held: _Held | None, queue: LockQueue, decided: OpenDecisions) -> bool:
     """Asked first, for the sake of the shard's loop: most of its turns find nothing here."""
     return held is None and queue.empty and not decided
@@ -375,5 +391,5 @@ def _owns(owned: Ownership, leaf: Leaf) -> bool:
 
 def _touched(owned: Ownership) -> Fences:
     """What tells of a batch that changes no key."""
-    home = min(owned.oepochs)
+    home = prover(owned.oepochs, owned.sealed)
     return {home: fencing.touch(owned.fences[home], owned.oepochs[home])}

@@ -15,7 +15,8 @@ tablet is walked up to closed[t] at most, and on from there when it is published
 Invariants:
 - inv20: after removal reads at >= floor see what they saw before; so do events at >= floor,
   whose previous versions are kept too (only changes *below* the floor remove anything);
-- a slice reads at most COMPACT_SLICE_REVISIONS log rows.
+- a slice reads at most COMPACT_SLICE_REVISIONS log rows, and removes at most COMPACT_SLICE_ROWS
+  rows, or those of one revision.
 
 Worked example: a put at 5, 8 and 12, floor 10: the row of 8 removes version 5; version 8 stays,
 because 10 and 11 see it. Had 8 been in flight, closed at 5, the walk would have ended behind 5, and
@@ -27,13 +28,14 @@ Tested in tests/unit/shard/test_compaction.py, tests/property/test_history.py.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from kubebraid.base.limits import COMPACT_SLICE_REVISIONS
+from kubebraid.base.limits import COMPACT_SLICE_REVISIONS, COMPACT_SLICE_ROWS
 from kubebraid.base.ports import Publication
 from kubebraid.base.revision import Revision, TabletId
 
 from . import keycodec
+from .keycodec import LogChange
 from .storage.engine import Batch, Engine, EngineError
 
 
@@ -113,12 +115,17 @@ class Compactor:
         rows = self._engine.scan(
             keycodec.log(tablet, start), keycodec.log(tablet, end), COMPACT_SLICE_REVISIONS
         )
-        finished = len(rows) < COMPACT_SLICE_REVISIONS
-        until = end if finished else keycodec.log_revision(rows[-1][0]) + 1
+        batch = Batch()
+        taken = 0
+        for stored, value in rows:
+            changes = keycodec.unpack_changes(value)
+            if taken and len(batch) + 2 * len(changes) > COMPACT_SLICE_ROWS:
+                break
+            self._remove(batch, keycodec.log_revision(stored), changes)
+            taken += 1
+        finished = taken == len(rows) < COMPACT_SLICE_REVISIONS
+        until = end if finished else keycodec.log_revision(rows[taken - 1][0]) + 1
         if rows:
-            batch = Batch()
-            for stored, value in rows:
-                self._remove(batch, keycodec.log_revision(stored), value)
             batch.delete_range(keycodec.log(tablet, start), keycodec.log(tablet, until))
             try:
                 self._engine.write(batch, sync=False)
@@ -127,9 +134,8 @@ class Compactor:
         self._done_until[tablet] = until
         return finished
 
-    def _remove(self, batch: Batch, revision: Revision, value: bytes) -> None:
+    def _remove(self, batch: Batch, revision: Revision, changes: Sequence[LogChange]) -> None:
         """What one revision made invisible: its log row names all of it, so nothing is sought."""
-        changes = keycodec.unpack_changes(value)
         last = {change.key: change.sub for change in changes}
         for change in changes:
             key = change.key

@@ -8,19 +8,20 @@ Tested in tests/e2e/test_dev_cluster.py.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kubebraid.base.links import Peer
 from kubebraid.base.loop import WaitingLoop
 from kubebraid.base.revision import Epoch
 from kubebraid.base.seams import Clock
+from kubebraid.proto.links.addresses import Address, parse
 from kubebraid.proto.links.handshake import Identity
 from kubebraid.proto.links.mesh import SocketMesh
 from kubebraid.proto.links.network import Network
 from kubebraid.proto.links.poller import Poller
 
 from .role import ROLE, ShardOptions, ShardRole
-from .seams import ShardSeams
+from .seams import ShardSeams, ours_already
 from .storage.engine import Engine
 from .storage.space import ENDLESS, Space
 
@@ -29,13 +30,25 @@ def _kept_nowhere(_: Epoch) -> None:
     """A store in memory ends with its process."""
 
 
+def _reserved(options: ShardOptions, mesh: SocketMesh) -> ShardOptions:
+    """Routers reach the address as soon as they hear of it, and wait there for the few
+    milliseconds until there is something to serve."""
+    listen = mesh.reserve(options.listen)
+    advertise = parse(options.advertise)
+    if advertise.port == 0:
+        advertise = Address(advertise.host, parse(listen).port)
+    return replace(options, listen=listen, advertise=str(advertise))
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a shard's data is. `adopted`: told the owner epoch of its fences, at each start."""
+    """Where a shard's data is. `adopted`: told the owner epoch of its fences, at each start;
+    `take`: see ShardSeams."""
 
     engine: Engine
     space: Space = ENDLESS
     adopted: Callable[[Epoch], None] = _kept_nowhere
+    take: Callable[[], str] = ours_already
 
 
 class ShardProcess:
@@ -56,8 +69,11 @@ class ShardProcess:
         self.loop = WaitingLoop(clock, self._poller, self._fail)
         self.network = Network(self._poller, self.loop.post)
         me = Identity(Peer(ROLE, options.name, options.incarnation), name)
-        seams = ShardSeams(clock, self._fail, space=place.space, on_adopted=place.adopted)
-        mesh = SocketMesh(self.network, me, secret)
+        on_adopted, take = place.adopted, place.take
+        seams = ShardSeams(clock, self._fail, space=place.space, on_adopted=on_adopted, take=take)
+        mesh = self._mesh = SocketMesh(self.network, me, secret)
+        if options.host:
+            options = _reserved(options, mesh)
         self.role = ShardRole(options, place.engine, mesh, seams, self._fail)
         self.loop.attach([self.role, self.network])
 
@@ -72,5 +88,6 @@ class ShardProcess:
 
     def close(self) -> None:
         """After the loop has ended."""
+        self._mesh.close()
         self.network.close()
         self._poller.close()

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from kubebraid.base.ports import ClusterView, Publication
 from kubebraid.base.reshard import Migration
@@ -38,7 +39,10 @@ from .ownership import Ownership
 from .reshard.arrival import committed, fences_of, leases_of
 from .reshard.moves import Moves
 from .storage.engine import Batch, Engine
+from .storage.wipe import wiped
 from .writer import Writer
+
+LEASES_WIPED: Final = 4_096  # in one batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,8 @@ def follow(parts: Parts, moves: Moves, view: ClusterView) -> None:
     if view.tablets.version > parts.owned.map_version:
         _take(parts, view.tablets, view.migrations)
     if not parts.owned.oepochs and len(parts.owned.leases):
-        parts.engine.write(Batch().delete_range(*keycodec.LEASES), sync=True)
+        for _ in wiped(parts.engine, *keycodec.LEASES, LEASES_WIPED, sync=True):
+            pass  # those that a crash leaves are read at the start, and go then
         for lease in parts.owned.leases.ids(visits=True):
             parts.owned.leases.remove(lease)
     moves.follow(view.migrations)

@@ -1,24 +1,31 @@
 """Which shard's a store is: a cell in it, and who may take it.
 
-What it is: the mark of a cluster's shard. What it is not: that of the data directory, which says
-whose format it is (`storage/datadir.py`).
+What it is: the mark of a cluster's shard, and the id of a store that has no data directory. What it
+is not: the mark of the data directory, which says whose format it is (`storage/datadir.py`).
 
-Invariant: a store has either this cell or the coordinator's of `kubebraid serve`, never both: their
-revisions count on their own.
+Invariants:
+- a store has either the shard's cell or the coordinator's of `kubebraid serve`, never both: their
+  revisions count on their own;
+- a store that has its id within is that of one cluster: such a one is reached by a name, from any
+  machine, and two clusters may have been given the same.
 
-Worked example: `mark(engine, "shard-1")` on a new store; `mark(engine, "shard-2")` on it refuses.
+Worked example: `mark(engine, "shard-1", id)` on a new store; then "shard-2" is refused on it.
 
 Tested in tests/unit/shard/test_mark.py.
 """
 
 from __future__ import annotations
 
+import secrets
 from typing import Final
 
 from . import keycodec
 from .storage.engine import Batch, Engine
 
 SHARD_CELL: Final = "shard"
+CLUSTER_CELL: Final = "cluster"
+STORE_CELL: Final = "store-id"
+ID_BYTES: Final = 16
 
 
 class StartRefused(Exception):
@@ -28,15 +35,42 @@ class StartRefused(Exception):
     hint = "start the shard with its own name and data directory"
 
 
-def mark(engine: Engine, name: str) -> None:
-    """Say in the store that it is this shard's. Raises StartRefused if not, EngineError.
+class ForeignCluster(StartRefused):
+    """The store's name was given to two clusters."""
+
+    hint = "give the shards of each cluster a --tikv-store of its own"
+
+
+def store_id(engine: Engine) -> str:
+    """Of a store without a data directory: drawn once, and kept in it. Raises EngineError."""
+    known = engine.get(keycodec.cell(STORE_CELL))
+    if known is None:
+        known = secrets.token_hex(ID_BYTES).encode()
+        engine.write(Batch().put(keycodec.cell(STORE_CELL), known), sync=True)
+    return known.decode()
+
+
+def check(engine: Engine, name: str, cluster: str) -> None:
+    """Whether the store may be this shard's of this cluster. Raises StartRefused, EngineError.
 
     A store of `kubebraid serve` has its own coordinator's cell, and revisions of its own counting.
     """
     if engine.get(keycodec.cell("coordinator")) is not None:
         raise StartRefused("the data directory is that of `kubebraid serve`")
     known = engine.get(keycodec.cell(SHARD_CELL))
-    if known is None:
-        engine.write(Batch().put(keycodec.cell(SHARD_CELL), name.encode()), sync=True)
-    elif known.decode() != name:
-        raise StartRefused(f"the data directory is that of {known.decode()}")
+    if known is not None and known.decode() != name:
+        raise StartRefused(f"the store is that of {known.decode()}")
+    known = engine.get(keycodec.cell(CLUSTER_CELL))
+    if known is not None and known.decode() != cluster:
+        raise ForeignCluster(f"the store is that of a shard of another cluster, {known.decode()}")
+
+
+def mark(engine: Engine, name: str, cluster: str) -> None:
+    """Say in the store that it is this shard's. Raises as `check` does."""
+    check(engine, name, cluster)
+    if engine.get(keycodec.cell(SHARD_CELL)) is not None:
+        return
+    batch = Batch().put(keycodec.cell(SHARD_CELL), name.encode())
+    if engine.get(keycodec.cell(STORE_CELL)) is not None:
+        batch.put(keycodec.cell(CLUSTER_CELL), cluster.encode())
+    engine.write(batch, sync=True)

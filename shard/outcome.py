@@ -30,7 +30,7 @@ from .lease import LeaseTask
 
 def outcome_of(evaluation: Evaluation, call: WriteCall) -> Outcome:
     """Evaluate one call; the payload is the client's message, decoded here if it came by a wire."""
-    match call.op or _decoded(call):
+    match call.op or op_of(call):
         case PutOp() as put:
             return evaluation.put(put)
         case TxnOp() as txn:
@@ -51,8 +51,8 @@ def _lease_outcome(evaluation: Evaluation, call: WriteCall) -> Outcome:
     return evaluation.lease_revoke(requests.lease_revoke(call.payload))
 
 
-def _decoded(call: WriteCall) -> WriteOp | None:
-    """None: a lease's."""
+def op_of(call: WriteCall) -> WriteOp | None:
+    """The payload, decoded. None: a lease's."""
     if call.kind == WRITE_PUT:
         return requests.decode_put(call.payload)
     if call.kind == WRITE_TXN:

@@ -120,6 +120,7 @@ class Owner(LeaseDesk):
         surroundings = Surroundings(engine, owned, settler, seams, peers)
         self.participant = Participant(surroundings, self._writer)
         self.across = self.participant.across
+        self.retire = self._writer.retire
         owned.foreign.add(*load(engine).values())
         self.tell: Callable[[Report], None] = _nobody
         port = partial(_port, self, owned.shard, peers)

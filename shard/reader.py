@@ -29,6 +29,7 @@ from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
 from kubebraid.base.keyspace import KeyRange, single
 from kubebraid.base.limits import (
+    EXPECT_KEYS_MAX,
     PAGE_READS_MAX,
     READ_SLICES_PER_TURN,
     READ_WAIT_MS_MAX,
@@ -89,6 +90,8 @@ class Reader:
         """The short path: what need not wait is answered at once, a row each."""
         closed, floor = self._owned.closed, self._owned.floor()
         knows = self._owned.knows
+        if self._engine.batches_reads and len(calls) > 1:
+            self._engine.expect([keycodec.newest(call.key) for call in calls[:EXPECT_KEYS_MAX]])
         for call in calls:
             if (
                 closed.get(call.tablet, -1) < call.need

@@ -35,12 +35,19 @@ def _unmarked(_: Epoch) -> None:
     """There is no directory that keeps it."""
 
 
+def ours_already() -> str:
+    """A store that nobody else can reach."""
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class ShardSeams:
     """`on_fatal`: the store must not be served any more. `on_full`: the device is short of space.
 
     `background` runs blocking work elsewhere and calls back on the loop. `on_adopted`: the fences
-    carry this owner epoch, durably; nothing is served yet.
+    carry this owner epoch, durably; nothing is served yet. `take` makes the store ours, which may
+    be another process's until then, and answers its id, if it is the store that knows it; raises
+    EngineError.
     """
 
     clock: Clock
@@ -49,3 +56,4 @@ class ShardSeams:
     space: Space = ENDLESS
     on_full: Callable[[], None] = _unheard
     on_adopted: Callable[[Epoch], None] = _unmarked
+    take: Callable[[], str] = ours_already

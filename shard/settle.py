@@ -11,7 +11,8 @@ Invariants:
 - a void batch's revisions were allocated, so its fences are moved over them, durably: a restart
   never hands them out again, and R never falls (inv13, inv15);
 - a fence that is neither before nor after the batch belongs to somebody else: the store is not
-  served any more.
+  served any more;
+- a store that another process took over is not opened again: nothing was written, nothing can be.
 
 Worked example: fence (4, 17, 6), a batch for revision 18 fails. Reopened, the fence reads
 (4, 18, 7): landed. Or it reads (4, 17, 6): void, and (4, 18, 8) is written.
@@ -35,6 +36,7 @@ from . import fencing, keycodec
 from .fencing import Fence, FenceDamaged
 from .storage.engine import Batch, Engine, EngineCorrupt, EngineError, EngineFull, Reader
 from .storage.space import Space
+from .storage.tikv_errors import EngineFenced
 
 Fences = Mapping[TabletId, Fence]
 _LOG: Final = logging.getLogger("kubebraid.shard")
@@ -82,6 +84,8 @@ class Settler:
 
         Raises EngineError if it cannot be made so.
         """
+        if is_deposed(error):
+            raise error
         _LOG.error("a write failed, the store is opened again", extra={"error": str(error)})
         if isinstance(error, EngineFull):
             self._space.release()
@@ -103,6 +107,8 @@ class Settler:
                 self._engine.write(batch, sync=True)
                 return full
             except EngineError as error:
+                if is_deposed(error):
+                    raise
                 failed = error
                 full |= isinstance(error, EngineFull)
         assert failed is not None, "it was tried"
@@ -125,8 +131,15 @@ class Settler:
                 _LOG.warning("the failed write is settled", extra={"landed": found.value})
                 return found is Found.LANDED
             except EngineError as again:
+                if is_deposed(again):
+                    raise
                 error = again
         raise error
+
+
+def is_deposed(error: EngineError) -> bool:
+    """Whether the store says so itself. A conflict is only a sign of it, and is looked into."""
+    return type(error) is EngineFenced
 
 
 def refusal(error: EngineError) -> RequestRefused:

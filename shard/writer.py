@@ -52,10 +52,12 @@ from kubebraid.base.record import Commit
 from kubebraid.base.revision import Epoch, LeaseId, Revision, TabletId
 
 from .admission import refused as not_admitted
+from .ahead import announce
 from .apply import Evaluation
 from .counts import KeyCounts
 from .draft import Outcome
 from .fencing import FenceDamaged
+from .fitting import Fitting
 from .foreign import Visible
 from .lease import forget_visits
 from .outcome import outcome_of
@@ -64,9 +66,12 @@ from .seal import Sealed, last_index, prover, seal
 from .seams import ShardSeams
 from .settle import Settler, refusal, void
 from .storage.engine import Engine, EngineError, EngineFull
+from .storage.tikv_errors import EngineFenced
 from .view import Ambiguous, Elsewhere
 
 Done = Callable[[WriteReply], None]
+Queue = deque[tuple[WriteCall, Done]]
+Answers = Sequence[tuple[WriteCall, Done, Outcome]]
 E = TypeVar("E", bound=Evaluation)
 
 
@@ -98,13 +103,14 @@ class Writer:
         self._clock = seams.clock
         self._on_fatal = seams.on_fatal
         self._on_full = seams.on_full
-        self._queue: deque[tuple[WriteCall, Done]] = deque()
+        self._queue: Queue = deque()
         self._queued_bytes = 0
         self._flight: _InFlight | None = None
         self._sampling = False  # a read of the sequencer's R is on its way
         self._certain = False  # `known` is R as of after the first queued call arrived
         self.requests = 0  # the number of our newest Alloc
-        self._failed = False
+        self._fitting = Fitting(engine, ownership, partial(self.evaluation, Evaluation))
+        self._refuses: RequestRefused | None = None  # all that comes, once it has stopped
         self.held = False  # a transaction over several shards has the slot (across.py)
         self.litter: list[bytes] = []  # stored keys that the next batch deletes
         self._owed: dict[TabletId, Sequence[Commit]] = {}  # told with a sample that was too old
@@ -125,8 +131,8 @@ class Writer:
                 done(WriteReply(call.tag, 0, b"", refused))
 
     def _admit(self, call: WriteCall) -> RequestRefused | None:
-        if self._failed:
-            return errors.STOPPED
+        if self._refuses is not None:
+            return self._refuses
         if len(self._queue) >= WRITE_QUEUE_MAX or self._queued_bytes >= WRITE_QUEUE_BYTES_MAX:
             return errors.TOO_MANY_REQUESTS
         try:
@@ -149,7 +155,7 @@ class Writer:
     @property
     def free(self) -> bool:
         """Whether nobody has the slot."""
-        busy = self._flight is not None or self._sampling or self._failed
+        busy = self._flight is not None or self._sampling or self._refuses is not None
         return not (busy or self.held)
 
     def turn(self) -> bool:
@@ -171,6 +177,12 @@ class Writer:
             self._sampling = True
             self._sequencer.read_revision(self._sampled)
             return bool(self._queue) and not self._sampling
+        if self._engine.batches_reads:
+            calls = [call for call, _, _ in flight.answers]
+            if not self._fitting.fits(flight.evaluation, calls, self._certain):
+                self._certain = self._certain and len(calls) > 1
+                self._queued_bytes += _unfit(self._queue, flight.answers)
+                return bool(self._queue)
         self._flight = flight
         self._certain = False
         self._allocate(flight)
@@ -222,9 +234,10 @@ class Writer:
         an unreadable row; it is refused, what was taken is queued again."""
         evaluation = self.evaluation(Evaluation)
         answers: list[tuple[WriteCall, Done, Outcome]] = []
-        while (
-            self._queue and len(answers) < BATCH_WRITES_MAX and evaluation.bytes < BATCH_BYTES_MAX
-        ):
+        if self._engine.batches_reads:
+            announce(self._engine, self._queue)
+        most = min(BATCH_WRITES_MAX, self._fitting.most)
+        while self._queue and len(answers) < most and evaluation.bytes < BATCH_BYTES_MAX:
             call, done = self._queue[0]
             evaluation.certain = self._certain and not answers
             try:
@@ -258,9 +271,7 @@ class Writer:
         self._certain = self._certain and bool(answers)
         culprit, _ = self._queue.popleft()
         self._queued_bytes -= len(culprit.payload)
-        for call, done, _ in reversed(answers):
-            self._queue.appendleft((call, done))
-            self._queued_bytes += len(call.payload)
+        self._queued_bytes += _put_back(self._queue, answers)
 
     def _granted(self, request: AllocRequest, reply: AllocReply) -> None:
         """The revisions are ours: write, then answer and publish."""
@@ -303,6 +314,8 @@ class Writer:
         try:
             landed = self._settler.settle(error, self._owned.fences, sealed.fences)
         except (EngineError, FenceDamaged) as unsettled:
+            if isinstance(error, EngineFenced):  # the batch is not there, and cannot come
+                self.retire()
             self.stop(unsettled)
             return False
         full = isinstance(error, EngineFull)
@@ -345,15 +358,25 @@ class Writer:
 
     def stop(self, error: EngineError | FenceDamaged) -> None:
         """Unknown outcome: answer so, and stop before anything could contradict it."""
-        self._failed = True
+        if self._refuses is None:
+            self.retire(errors.TIMED_OUT, errors.STOPPED)
+        self._on_fatal(error)
+
+    def retire(
+        self,
+        waiting: RequestRefused = errors.OWNER_AWAY,
+        later: RequestRefused = errors.OWNER_AWAY,
+    ) -> None:
+        """Write nothing any more. By itself: another process owns what we own. What waits did
+        nothing, and what is in flight neither, for it is not written: that one may do it."""
+        self._refuses = later
         self._owned.doubt()
         flying = [] if self._flight is None else self._flight.answers
         self._flight = None  # a reign that begins meanwhile must not ask for it again
-        waiting = [(call, done) for call, done, _ in flying] + list(self._queue)
+        calls = [(call, done) for call, done, _ in flying] + list(self._queue)
         self._queue.clear()
-        for call, done in waiting:
-            done(WriteReply(call.tag, 0, b"", errors.TIMED_OUT))
-        self._on_fatal(error)
+        for call, done in calls:
+            done(WriteReply(call.tag, 0, b"", waiting))
 
 
 def _register(
@@ -371,6 +394,21 @@ def _ours(owned: Ownership, request: AllocRequest) -> bool:
     """Whether all that was named is ours still. What a batch has changed is: tablets go only when
     nothing of theirs is in flight; leases are proved by some tablet."""
     return all(owned.oepochs.get(tablet) == oepoch for tablet, oepoch, _ in request.ends)
+
+
+def _put_back(queue: Queue, answers: Answers) -> int:
+    """Answers: how many bytes of calls."""
+    queue.extendleft((call, done) for call, done, _ in reversed(answers))
+    return sum(len(call.payload) for call, _, _ in answers)
+
+
+def _unfit(queue: Queue, answers: Answers) -> int:
+    """The engine does not take it. Of several calls each is tried by itself. Answers: how many
+    bytes are queued again."""
+    if len(answers) > 1:
+        return _put_back(queue, answers)
+    _refuse(answers, errors.REQUEST_TOO_LARGE)
+    return 0
 
 
 def _refuse(answers: Iterable[tuple[WriteCall, Done, Outcome]], why: RequestRefused) -> None:

@@ -22,16 +22,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from . import ending, plots, report, results
+from ..tikv_flags import TIKV
+from . import ending, plots, report, results, tikv
 from .clusters import maker
-from .drivers import Tools
+from .drivers import BenchError, Tools
 from .goals import CLUSTER
 from .machine import describe, load_average
+from .placement import Placement
 from .progress import Progress
 from .results import OURS, PEER, Failure, Results, Taken
 from .runner import Run, steps
 from .scenario import Scenario
 from .scenarios import UnknownScenario, choose, listing
+from .servers import Server
+from .tikv import Make
 
 EXIT_DONE: Final = 0
 EXIT_REFUSED: Final = 1
@@ -40,6 +44,7 @@ EXIT_INTERRUPTED: Final = 128 + signal.SIGINT
 FORMS: Final = ("table", "json", "markdown")
 INTERRUPTED: Final = "interrupted before it was measured; the servers have ended"
 SHARDS_MAX: Final = 16
+DISK: Final = "rocksdb"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -53,8 +58,10 @@ def parser() -> argparse.ArgumentParser:
     add("scenarios", nargs="*", metavar="SCENARIO", help="a name, its beginning, a pattern, or all")
     add("--peer", choices=(PEER, "none"), default=PEER, help="what stands beside (default etcd)")
     add("--profile", choices=("one-process", "cluster"), default="one-process")
-    add("--shards", type=int, default=1, metavar="N", help="of the cluster (default 1)")
-    add("--tablets", default="kubernetes", metavar="LAYOUT", help="as dev-cluster's")
+    add("--engine", choices=(DISK, TIKV), default=DISK, help="of the cluster's shards")
+    add("--pd", default="", metavar="HOST:PORT,...", help="of TiKV's PD, with --engine=tikv")
+    add("--shards", type=_counts, default=(), metavar="N", help="(1; on TiKV 1,2,4 in turn)")
+    add("--tablets", default="", metavar="LAYOUT", help="as dev-cluster's (kubernetes)")
     add("--rounds", type=int, default=3, metavar="N", help="measurements a store (default 3)")
     add("--output", choices=FORMS, default="table", help="form of the report")
     add("--plots", type=Path, metavar="DIR", help="write pictures there; needs matplotlib")
@@ -63,6 +70,10 @@ def parser() -> argparse.ArgumentParser:
     add("--from", type=Path, nargs="+", metavar="FILE", help="report on runs' JSON instead")
     add("--list", action="store_true", help="name the scenarios; * are those of a plain run")
     return made
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(",")))
 
 
 def bench(argv: Sequence[str]) -> int:
@@ -74,8 +85,8 @@ def bench(argv: Sequence[str]) -> int:
     if flags.list:
         print(listing())
         return EXIT_DONE
-    if not 1 <= flags.shards <= SHARDS_MAX or (flags.shards > 1 and flags.profile != "cluster"):
-        return _refuse(f"--shards is 1 to {SHARDS_MAX}, with --profile=cluster", EXIT_USAGE)
+    if sentence := _shape(flags):
+        return _refuse(sentence, EXIT_USAGE)
     if flags.rounds < 1 or not 0 < flags.scale <= 1:
         return _refuse("--rounds is at least 1; --scale is above 0 and at most 1", EXIT_USAGE)
     if flags.plots is not None and not plots.available():
@@ -83,13 +94,35 @@ def bench(argv: Sequence[str]) -> int:
     if sources := vars(flags)["from"]:
         return _from(sources, flags)
     try:
-        chosen, flags = settle(choose(flags.scenarios), flags)
+        words = flags.scenarios or (tikv.WORDS if flags.engine == TIKV else ())
+        chosen, flags = settle(choose(words), flags)
     except (UnknownScenario, Mixed) as error:
         return _refuse(str(error), EXIT_USAGE)
     tools, stores = Tools(), (OURS, PEER) if flags.peer == PEER else (OURS,)
     if lacking := tools.missing(needed(chosen, stores)):
         return _refuse("; ".join(lacking))
-    return _show(measure(tools, stores, chosen, flags), flags)
+    try:
+        beside = tikv.checked(flags.pd) if flags.engine == TIKV else None
+    except BenchError as error:
+        return _refuse(f"{error} ({error.hint})")
+    return _show(measure(tools, stores, chosen, flags, beside), flags)
+
+
+def _shape(flags: argparse.Namespace) -> str:
+    """Make the flags of the cluster what they mean; a sentence if they mean nothing."""
+    on_tikv = flags.engine == TIKV
+    if on_tikv != bool(flags.pd):
+        return "--engine=tikv and --pd need each other"
+    counts = flags.shards or (tikv.SHARDS if on_tikv else (1,))
+    if not all(1 <= count <= SHARDS_MAX for count in counts) or len(set(counts)) < len(counts):
+        return f"--shards is 1 to {SHARDS_MAX}"
+    if not on_tikv and len(counts) > 1:
+        return "--shards is one number; several are for --engine=tikv"
+    if counts[0] > 1 and not on_tikv and flags.profile != "cluster":
+        return "--shards is for --profile=cluster"
+    flags.shards = counts
+    flags.tablets = flags.tablets or (tikv.TABLETS if on_tikv else "kubernetes")
+    return ""
 
 
 class Mixed(Exception):
@@ -101,14 +134,16 @@ def settle(
 ) -> tuple[list[Scenario], argparse.Namespace]:
     """What a profile makes of them, or they of the profile. Raises Mixed."""
     if not any(one.shards for one in chosen):
-        if flags.profile == "cluster":
+        if flags.profile == "cluster" and flags.engine != TIKV:
             # Other names: other goals, and nobody takes one for the other in a report.
             chosen = [replace(one, name=f"{CLUSTER}{one.name}") for one in chosen]
         return chosen, flags
     if others := [one.name for one in chosen if not one.shards]:
         raise Mixed(f"{others[0]} has a peer, and others have none: measure them in two runs")
-    shards = max(flags.shards, *(one.shards for one in chosen))
-    told = {**vars(flags), "profile": "cluster", "peer": "none", "shards": shards}
+    if flags.engine == TIKV:
+        raise Mixed(f"{chosen[0].name} was not made for --engine=tikv")
+    shards = max([*flags.shards, *(one.shards for one in chosen)])
+    told = {**vars(flags), "profile": "cluster", "peer": "none", "shards": (shards,)}
     return chosen, argparse.Namespace(**told)
 
 
@@ -125,6 +160,7 @@ def measure(
     stores: tuple[str, ...],
     chosen: Sequence[Scenario],
     flags: argparse.Namespace,
+    beside: Placement | None = None,
 ) -> Results:
     """The run itself, in a folder that goes away unless something failed."""
     # Ended by a signal, we still end what we started: the blocks unwind.
@@ -134,18 +170,20 @@ def measure(
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=base))
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     machine = describe(tools, folder, PEER in stores)
-    progress = Progress(steps(chosen, flags.rounds, len(stores)), sys.stderr)
-    run = Run(tools, folder, stores, flags.rounds, flags.scale, progress)
-    if flags.profile == "cluster":
-        run.make = maker(flags.shards, flags.tablets)
+    if beside is not None:
+        machine["TiKV"] = beside.described()
+    parts = _parts(chosen, flags, beside)
+    total = sum(steps(some, flags.rounds, len(stores)) for _, some in parts)
+    run = Run(tools, folder, stores, flags.rounds, flags.scale, Progress(total, sys.stderr))
     interrupted = []
     try:
-        run.run(chosen)
+        for run.make, some in parts:
+            run.run(some)
     except KeyboardInterrupt:
         # Hours may be in what was measured until now.
         interrupted.append(Failure("the rest", "both stores", INTERRUPTED))
     finally:
-        progress.clear()
+        run.progress.clear()
         if run.failures:
             print(f"kubebraid bench: logs are kept in {folder}", file=sys.stderr)
         else:
@@ -155,6 +193,17 @@ def measure(
     machine["load average after"] = load_average(os.getloadavg()[0], cores).partition(" ")[0]
     taken = Taken(spoken(flags), started, machine)
     return Results((taken,), tuple(run.outcomes), (*run.failures, *interrupted))
+
+
+def _parts(
+    chosen: Sequence[Scenario], flags: argparse.Namespace, beside: Placement | None
+) -> Sequence[tuple[Make, Sequence[Scenario]]]:
+    """What starts the servers, and which scenarios they serve."""
+    if beside is not None:
+        return tikv.parts(chosen, flags.shards, flags.tablets, beside)
+    if flags.profile == "cluster":
+        return [(maker(flags.shards[0], flags.tablets), chosen)]
+    return [(Server, chosen)]
 
 
 def default_folder(here: Path) -> Path:
@@ -168,8 +217,10 @@ def spoken(flags: argparse.Namespace) -> str:
     """The command as a reader would repeat it: what is measured, not where data and text went."""
     words = ["kubebraid bench", *flags.scenarios, f"--rounds={flags.rounds}"]
     words += [f"--scale={flags.scale:g}"] if flags.scale != 1.0 else []
-    if flags.profile == "cluster":
-        words += ["--profile=cluster", f"--shards={flags.shards}", f"--tablets={flags.tablets}"]
+    on_tikv, shards = flags.engine == TIKV, ",".join(map(str, flags.shards))
+    if on_tikv or flags.profile == "cluster":
+        words += ["--engine=tikv --pd=..." if on_tikv else "--profile=cluster"]
+        words += [f"--shards={shards}", f"--tablets={flags.tablets}"]
     words += [f"--peer={flags.peer}"] if flags.peer != PEER else []
     return " ".join(words)
 

@@ -65,8 +65,8 @@ def known() -> Iterator[None]:
 def held(
     argv: Sequence[str], env: dict[str, str], stdout: int, stderr: int | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A program that makes load; killed where the block ends by an exception. The block waits for
-    its end."""
+    """A program that makes load; killed where the block ends by an exception; else the block has
+    waited for its end."""
     child: subprocess.Popen[bytes] | None = None
     try:
         with known():

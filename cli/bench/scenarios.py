@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import cache
 
-from . import kube, loads, reshard, spread, storage
+from . import kube, kubebrain, loads, reshard, spread, storage
 from .scenario import Scenario
 
 ALL = "all"
@@ -33,7 +33,7 @@ class UnknownScenario(Exception):
 def known() -> tuple[Scenario, ...]:
     """Every scenario, in the order of their runs."""
     of_any = (*loads.scenarios(), *storage.scenarios(), *kube.scenarios(), *spread.scenarios())
-    found = (*of_any, *reshard.scenarios())
+    found = (*of_any, *kubebrain.scenarios(), *reshard.scenarios())
     names = [scenario.name for scenario in found]
     assert len(set(names)) == len(names), names
     return found

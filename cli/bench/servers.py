@@ -23,7 +23,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -31,6 +31,7 @@ from kubebraid.shard.storage.space import RESERVE
 
 from .drivers import BenchError, Driver, Tools, child_environment
 from .ending import held, known
+from .figures import Figure, Measured
 from .results import OURS, PEER
 
 STOP_S_MAX: Final = 120.0  # a large store may have much to write down
@@ -176,6 +177,7 @@ class Server(Program):
     """A store on a fresh folder; `store` is OURS or PEER. `shards`: how many writers it has."""
 
     shards = 1
+    has_disk = True  # whether what it keeps lies in its folder
 
     def __init__(self, store: str, folder: Path, tools: Tools) -> None:
         assert store in (OURS, PEER), store
@@ -243,6 +245,11 @@ class Server(Program):
     def disk_mib(self) -> float:
         """What its data take on the disk."""
         return disk_mib(self.data)
+
+    def beside(self) -> Callable[[Sequence[Measured]], list[Figure]]:
+        """Begin to look at what works for it and is no part of it. Called with what the load said,
+        the answer tells figures; there are none of a store that stands alone."""
+        return lambda _: []
 
     def remove(self, *, keep_log: bool) -> None:
         """Its data, and its log too if it tells nothing."""

@@ -80,6 +80,7 @@ class Site:
             self.resident_mib = resident
         elif self.resident_mib is not None:
             resident = self.resident_mib
+        beside = server.beside()
         before = server.cpu_s()
         found = load()
         server.check()
@@ -89,9 +90,9 @@ class Site:
         figures += [
             Figure(PEAK_RSS, "MiB", peak),
             Figure(RSS_GROWTH, "MiB", max(peak - resident, 0.0)),
-            Figure(DISK, "MiB", server.disk_mib()),
         ]
-        return found, figures
+        figures += [Figure(DISK, "MiB", server.disk_mib())] if server.has_disk else []
+        return found, [*figures, *beside(found)]
 
     def measure(self, load: Callable[[], list[Measured]]) -> list[Figure]:
         """A window, with throughput and latencies of the first kind of request."""

@@ -14,6 +14,7 @@ Tested in tests/unit/cli/bench/test_spread.py.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from .drivers import RequestsFailed
@@ -27,6 +28,7 @@ CLIENTS_A_SHARD: Final = 256
 CONNECTIONS_A_SHARD: Final = 32
 REQUESTS_A_SHARD: Final = 200_000
 KEYS_A_SHARD: Final = 100_000  # a key that is there costs its put more than a new one
+FEW: Final = {64: (8, 20_000), 256: (32, 40_000)}  # clients: connections, requests
 # As many clients as meet in one batch, far from what either store can do.
 MERGED_CLIENTS: Final = 16
 MERGED_RATE: Final = 1_000
@@ -43,6 +45,15 @@ def spread(site: Site) -> list[Figure]:
     total = site.requests(REQUESTS_A_SHARD * shards, clients)
     flags = [f"--clients={clients}", f"--conns={CONNECTIONS_A_SHARD * shards}"]
     flags += [f"--total={total}", f"--keys={KEYS_A_SHARD * shards}", f"--prefix={BENCH}"]
+    return site.measure(lambda: site.driver.load("put", *flags, expect=total))
+
+
+def few(site: Site, clients: int) -> list[Figure]:
+    """The same with as many clients however many shards there are."""
+    connections, requests = FEW[clients]
+    total = site.requests(requests, clients)
+    flags = [f"--clients={clients}", f"--conns={connections}", f"--keys={KEYS_A_SHARD}"]
+    flags += [f"--total={total}", f"--prefix={BENCH}"]
     return site.measure(lambda: site.driver.load("put", *flags, expect=total))
 
 
@@ -87,6 +98,16 @@ def scenarios() -> list[Scenario]:
         f"progress of a watch over all tablets, {ASKED_RATE} puts a second of one key",
     )
     return [
+        *(
+            Scenario(
+                f"spread/{clients}",
+                f"{clients} clients put 256 B, {KEYS_A_SHARD:,} keys of one prefix",
+                partial(few, clients=clients),
+                Setting("spread", nothing),
+                by_default=False,
+            )
+            for clients in FEW
+        ),
         Scenario(SPREAD, texts[0], spread, Setting("spread", nothing), by_default=False),
         Scenario("spread/merge", texts[1], merged, joined, by_default=False),
         Scenario("spread/progress", texts[2], progress, joined, by_default=False),

@@ -27,7 +27,7 @@ from kubebraid.base.errors import KubeBraidError
 from kubebraid.base.seams import SystemClock
 from kubebraid.proto.adminwire import ClusterStatus
 
-from . import documents, migrations, plans, problems, refill, shards, shown, tables
+from . import documents, hosts, migrations, plans, problems, refill, shards, shown, tables
 from .ask import BadEndpoint, NotDone, NotKnown, Routers, Unreachable
 from .grammar import DEFAULT, VARIABLE, Asked, BadValue, named, parse
 from .operator import EXIT_UNKNOWN, Operator
@@ -86,6 +86,8 @@ def _run(asked: Asked, routers: Routers) -> int:
             return _refill(routers, asked.names[0], flags.timeout)
         case ("shard", "add" | "remove"):
             return shards.run(asked, Operator(routers, flags))
+        case ("shard", "hand-over" | "take-back"):
+            return hosts.run(asked, Operator(routers, flags))
         case ("reshard", _):
             return migrations.run(asked, Operator(routers, flags))
         case _:

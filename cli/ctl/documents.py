@@ -32,6 +32,7 @@ def shard_list(status: ClusterStatus) -> Document:
                 "name": shard.name,
                 "address": shard.address,
                 "state": shard.state,
+                "host": shard.host or None,
                 "incarnation": shard.incarnation,
                 "tablets": len(status.tablets_of(shard.name)),
                 "store": shard.store,

@@ -89,6 +89,12 @@ COMMANDS: Final = (
     _command("shard drain SHARD", PLANS, "move all of its tablets to the others"),
     _command("shard add SHARD", {"no_wait", "timeout"}, "how to start it, and wait until it is up"),
     _command("shard remove SHARD", (), "forget one that was drained; its process ends"),
+    _command(
+        "shard hand-over SHARD",
+        {"to", "no_wait", "timeout"},
+        "by another host from now on, without a copy (on TiKV)",
+    ),
+    _command("shard take-back SHARD", {"no_wait", "timeout"}, "by the host of its own name again"),
     _command("rebalance", PLANS, "move some tablets, so that shards carry about the same"),
     _command("reshard list", SHOWS, "all migrations that are known"),
     _command("reshard status ID", {*SHOWS, "watch"}, "one of them; --watch: until it has ended"),
@@ -232,7 +238,12 @@ FLAGS: Final = {
     "parts": Flag(count, "N", "of about the same size, by sampled keys"),
     "by": Flag(("size", "load"), "", "what is about the same in all parts (default: size)"),
     "hash": Flag(count, "N", "buckets by hash of the key, a power of two"),
-    "to": Flag(str, "SHARD", "of a split: shards, separated by commas, that the new tablets go to"),
+    "to": Flag(
+        str,
+        "SHARD",
+        "of a split: shards, separated by commas, that the new tablets go to; of a hand-over: the "
+        "host, named as the shard that it was started as",
+    ),
     "max_pause": Flag(duration_ms, "100ms", "how long writes may wait; longer, and it is undone"),
     "max_lag": Flag(
         duration_ms, "50ms", "how far the copy may be behind; further, and it is refused"
@@ -240,7 +251,7 @@ FLAGS: Final = {
     "keep_source": Flag(None, "", "leave the old rows where they were"),
     "watch": Flag(None, "", "until it has ended"),
     "hot": Flag(None, "", "by write rate, with size and latency"),
-    "timeout": Flag(seconds, "SECONDS", "of a wait for a process (default 600)"),
+    "timeout": Flag(seconds, "SECONDS", "of a wait for a process (default 600; of a hand-over 60)"),
 }
 
 

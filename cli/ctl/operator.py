@@ -1,7 +1,7 @@
 """What every command that changes something works with: routers, a terminal, exit codes.
 
 What it is: the questions in the words of resharding, the operator's yes, and the wait. What it is
-not: a command (`plans.py`, `migrations.py`, `shards.py`).
+not: a command (`plans.py`, `migrations.py`, `shards.py`, `hosts.py`).
 
 Invariants: nothing is asked of an operator who is not there: without a terminal and without --yes a
 change is refused before anything is sent; exit codes are those of docs/operating/ctl.md.
@@ -21,7 +21,7 @@ import threading
 from collections.abc import Sequence
 from typing import Final
 
-from kubebraid.base.reshard import Control
+from kubebraid.base.reshard import Control, HandOver
 from kubebraid.base.seams import SystemClock
 from kubebraid.proto import adminreshard as wire
 from kubebraid.proto.adminreshard import Plan, PlanRequest, Progress
@@ -70,6 +70,10 @@ class Operator:
     def remove(self, shard: str) -> None:
         """Raises Unreachable, NotDone, NotKnown."""
         self._change(wire.REMOVE_SHARD, wire.encode_remove(shard))
+
+    def hand_over(self, wanted: HandOver) -> None:
+        """Raises Unreachable, NotDone, NotKnown."""
+        self._change(wire.HAND_OVER_SHARD, wire.encode_hand_over(wanted))
 
     def _change(self, method: str, body: bytes) -> None:
         """Again, while nobody answers: to repeat a change does nothing more."""

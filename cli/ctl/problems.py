@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from kubebraid.base.limits import WINDOW_REVISIONS_MIN
 from kubebraid.base.ports import ALARM_CORRUPT, ALARM_NOSPACE
 from kubebraid.proto import adminwire as wire
-from kubebraid.proto.adminwire import ClusterStatus, Coordinator
+from kubebraid.proto.adminwire import ClusterStatus, Coordinator, Shard
 
 COORDINATOR: Final = "coordinator"
 SHARD: Final = "shard"
@@ -137,9 +137,20 @@ def _shards(status: ClusterStatus) -> Iterator[Problem]:
         else:
             what = f"shard {shard.name} ({shard.address}) cannot be reached from router "
             what += f"{status.router}; {lost}"
-            do = "start it again with the same name and data directory; if it runs, look at the "
-            do += "network between the two"
+            do = _bring_back(shard)
         yield Problem(what, do, (SHARD, TABLET))
+
+
+def _bring_back(shard: Shard) -> str:
+    if shard.host:
+        return (
+            f"wait for ten seconds, in which another host takes it; if none does, start "
+            f"{shard.host} again with the flags it had"
+        )
+    return (
+        "start it again with the same name and data directory; if it runs, look at the network "
+        "between the two"
+    )
 
 
 def _tablets(status: ClusterStatus) -> Iterator[Problem]:

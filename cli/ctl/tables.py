@@ -91,14 +91,14 @@ def _bucket(tablet: Tablet) -> str:
 
 
 def shard_list(status: ClusterStatus, columns: int = 0) -> str:
-    head = ("NAME", "ADDRESS", "STATE", "TABLETS", "DISK MIB", "LEASES", "INCARNATION")
+    hosts = any(s.host for s in status.shards)
+    head = ("NAME", "ADDRESS", "STATE", *(("HOST",) if hosts else ()))
+    head += ("TABLETS", "DISK MIB", "LEASES", "INCARNATION")
     return aligned(
         head,
         (
             (
-                s.name,
-                s.address,
-                s.state,
+                *(s.name, s.address, s.state, *((s.host,) if hosts else ())),
                 len(status.tablets_of(s.name)),
                 s.disk_bytes >> 20,
                 s.leases,

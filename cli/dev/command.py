@@ -3,9 +3,9 @@
 What it is: the refusals of a start, and the loop that looks after the processes, asks a router how
 it is, and prints. What it is not: production; a service manager runs the roles there, one each.
 
-Order of a start: flags, the data directory's lock, its file, the ports; then all processes at once.
-Order of a stop (SIGTERM, SIGINT): routers, shards, coordinators; a second signal kills what is
-left. Exit codes: 0 stopped, 1 could not start, 2 usage.
+Order of a start: flags, the data directory's lock, its file, the ports; a TiKV of its own, if there
+is one; then all roles at once. Order of a stop (SIGTERM, SIGINT): routers, shards, coordinators,
+TiKV; a second signal kills what is left. Exit codes: 0 stopped, 1 could not start, 2 usage.
 
 Invariants: no process is left behind, however this one ends (`child.py`); the state file is there
 only while the cluster serves.
@@ -23,11 +23,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Final, NamedTuple
 
 from kubebraid import ETCD_VERSION, VERSION
 from kubebraid.base.errors import KubeBraidError
@@ -38,13 +38,14 @@ from ..flag_sources import BadFlags
 from ..flags import PREFIXES
 from ..listening import check_free
 from ..locked_folder import locked
-from . import state_file
-from .argv import argv_of, endpoints, specs
+from ..role import EXIT_REMOVED
+from . import state_file, tikv
+from .argv import HOST, argv_of, endpoints, specs
 from .config import DevConfig, parse_dev
 from .probe import ONE, WHOLE, Asker
 from .screen import Screen, state_line
 from .site import Site, load, save, secret_of, settle
-from .supervise import Child, Spec, Supervisor
+from .supervise import PD, ROLES, STORE, Child, Spec, Supervisor
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -100,15 +101,30 @@ def _start(config: DevConfig) -> int:
 def _check_ports(site: Site) -> None:
     clock = SystemClock()
     end_ms = clock.now_ms() + PORT_MS_MAX
-    for spec in specs(site):
+    for port in site.ports.values():
         while True:
             try:
-                check_free(spec.address)
+                check_free(f"{HOST}:{port}")
                 break
             except AddressInUse:
                 if clock.now_ms() > end_ms:
                     raise
             threading.Event().wait(TICK_S)
+
+
+class _Step(NamedTuple):
+    """Of a start: these roles begin once they may."""
+
+    roles: tuple[str, ...]
+    may: Callable[[], bool]
+
+
+def _steps(site: Site) -> list[_Step]:
+    roles = _Step(ROLES, lambda: True)
+    if not site.tikv_bin:
+        return [roles]
+    store = _Step((STORE,), lambda: tikv.leads(site.pd))
+    return [_Step((PD,), lambda: True), store, roles._replace(may=lambda: tikv.serves(site.pd))]
 
 
 class DevCluster:
@@ -124,6 +140,7 @@ class DevCluster:
         self._serves = False
         self._ask_ms = 0
         self._askers = {spec.name: Asker(spec.address) for spec in specs(site)[-_routers(site) :]}
+        self._steps = _steps(site)  # those that are still to come
         self._supervisor = Supervisor(specs(site), self._launch, self._restarts, self._changed)
 
     def run(self) -> int:
@@ -135,7 +152,6 @@ class DevCluster:
         self._greet()
         began_ms = self._clock.now_ms()
         try:
-            self._supervisor.start(began_ms)
             while not self._stop.wait(TICK_S) and not self._failure:
                 self._tick(self._clock.now_ms(), began_ms)
         finally:
@@ -143,14 +159,16 @@ class DevCluster:
         return EXIT_FAILED if self._failure else 0
 
     def _tick(self, now_ms: int, began_ms: int) -> None:
+        if self._steps and self._steps[0].may():
+            self._supervisor.start(now_ms, self._steps.pop(0).roles)
         self._supervisor.tick(now_ms)
         self._ask(now_ms)
         if not self._serves and all(asker.heard for asker in self._askers.values()):
             self._serve()
         if not self._serves and now_ms - began_ms > START_MS_MAX:
             silent = [name for name, asker in self._askers.items() if not asker.heard]
-            seconds = START_MS_MAX // 1_000
-            self._failure = f"{', '.join(silent)} did not answer a read within {seconds} s"
+            who = "TiKV" if self._steps else ", ".join(silent)
+            self._failure = f"{who} did not answer a read within {START_MS_MAX // 1_000} s"
         self._show()
 
     def _end(self) -> None:
@@ -178,6 +196,7 @@ class DevCluster:
         assert threading.current_thread() is threading.main_thread()
         argv = argv_of(spec, self._config, self._site)
         environment = {n: v for n, v in os.environ.items() if not n.startswith(PREFIXES)}
+        environment |= {} if spec.role in ROLES else tikv.ENVIRONMENT
         with self._log(spec).open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "kubebraid.cli.dev.child", str(os.getpid()), *argv],
@@ -192,10 +211,11 @@ class DevCluster:
     def _log(self, spec: Spec) -> Path:
         return self._config.data_dir / "logs" / f"{spec.name}.log"
 
-    def _restarts(self, spec: Spec) -> bool:
-        """A shard in memory has lost what it had, and no other process may pass for it."""
+    def _restarts(self, spec: Spec, code: int) -> bool:
+        """A shard in memory has lost what it had, and no other process may pass for it; one that
+        was removed would be refused each time."""
         is_lost = spec.role == "shard" and self._site.engine == "memory"
-        return self._config.restart and not is_lost
+        return self._config.restart and not is_lost and code != EXIT_REMOVED
 
     def _changed(self, child: Child) -> None:
         """A process was started, or was seen to have ended."""
@@ -207,14 +227,25 @@ class DevCluster:
                 self._write_state()
             return
         assert child.code is not None
+        if child.code == EXIT_REMOVED:
+            self._forget(name)
+            return
         if child.code < 0:  # whoever killed it knows why
             told = f"{name} was ended by {signal.Signals(-child.code).name}"
         else:
             last = _last_line(self._log(child.spec))
             told = f"{name} ended with exit code {child.code}: {last}"
         self._screen.event(told)
-        if not self._serves and (child.code == EXIT_USAGE or not self._restarts(child.spec)):
+        if not self._serves and (
+            child.code == EXIT_USAGE or not self._restarts(child.spec, child.code)
+        ):
             self._failure = f"{told} (the cluster did not serve yet)"
+
+    def _forget(self, name: str) -> None:
+        """The cluster has done so; a later start does not begin it either."""
+        self._site = replace(self._site, removed=[*self._site.removed, name])
+        save(self._config.data_dir, self._site)
+        self._screen.event(f"{name} was removed from the cluster: it is not started again")
 
     # -- the state -----------------------------------------------------------------------------
 
@@ -258,14 +289,17 @@ class DevCluster:
         counts = ", ".join(
             f"{len(site.names(role))} {role}s" for role in ("coordinator", "shard", "router")
         )
+        place = f"  TiKV      {site.pd}, stores {site.tikv_store}/NAME\n" if site.pd else ""
         self._screen.event(
             f"KubeBraid {VERSION} dev-cluster: {counts}\n"
             f"  data      {config.data_dir} (logs in {config.data_dir / 'logs'})\n"
+            f"{place}"
             f"  state     {config.state_file}"
         )
 
     def _show(self) -> None:
-        children = self._supervisor.children
+        begun = [child for child in self._supervisor.children if child.starts]
+        children = [child for child in begun if child.spec.name not in self._site.removed]
         down = [child.spec.name for child in children if not child.is_up]
         heard = self._spokesman().heard if self._serves else None
         line = state_line(len(children) - len(down), down, self._serves, heard)

@@ -24,6 +24,7 @@ from ..flag_sources import BadFlags, Values, read_values
 from ..flag_values import interval_ms, number
 from ..role_config import auto_split, check_layout
 from ..role_flags import DEV_CLUSTER, ROUTER_PASSED
+from ..tikv_flags import TIKV, pd_addresses, store_name
 from ..toml_text import toml_of
 
 PROCESSES_MAX: Final = 64  # of one role: more are no cluster to try things with
@@ -34,7 +35,8 @@ PORT_MAX: Final = 65_535
 @dataclass(frozen=True, slots=True)
 class DevConfig:
     """Everything it was told. A count or an engine that is None was left to its default, or to
-    what the data directory has. `router_flags` and `log_flags` are handed on as they are."""
+    what the data directory has, as is an empty `pd`, `tikv_store` or `tikv_bin`. `router_flags` and
+    `log_flags` are handed on as they are."""
 
     data_dir: Path
     state_file: Path
@@ -45,6 +47,9 @@ class DevConfig:
     base_port: int | None
     tablets: str
     restart: bool
+    pd: str = ""
+    tikv_store: str = ""
+    tikv_bin: str = ""
     router_flags: tuple[str, ...] = ()
     log_flags: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -69,6 +74,7 @@ def parse_dev(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> 
     number(values, "max-request-bytes", 1, REQUEST_BYTES_CEILING)
     number(values, "max-txn-ops", 1, 1 << 16)
     auto_split(values)
+    _check_tikv(values)
     data_dir = Path(values["data-dir"]).absolute()
     state_file = Path(values["state-file"]).absolute() if values["state-file"] else None
     asked = values["print-config"] not in ("", "false")
@@ -82,11 +88,22 @@ def parse_dev(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> 
         base_port=base_port,
         tablets=values["tablets"],
         restart=values["no-restart"] in ("", "false"),
+        pd=",".join(pd_addresses(values)),
+        tikv_store=store_name(values) if values["tikv-store"] else "",
+        tikv_bin=str(Path(values["tikv-bin"]).absolute()) if values["tikv-bin"] else "",
         router_flags=_passed(values, [flag.name for flag in ROUTER_PASSED]),
         log_flags=_passed(values, ["log-level", "log-format"]),
         warnings=values.warnings,
         print_config=toml_of(values) if asked else "",
     )
+
+
+def _check_tikv(values: Values) -> None:
+    named = [values.named(name) for name in ("pd", "tikv-bin") if values[name]]
+    if len(named) > 1:
+        raise BadFlags(f"{' and '.join(named)}: one TiKV is there already, or one is started")
+    if named and values.is_given("engine") and values["engine"] != TIKV:
+        raise BadFlags(f"{named[0]} is for --engine=tikv")
 
 
 def _passed(values: Values, names: Sequence[str]) -> tuple[str, ...]:

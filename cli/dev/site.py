@@ -3,16 +3,19 @@
 What it is: the file cluster.json, and the cluster that it and the flags make together. What it is
 not: the processes (`supervise.py`).
 
-    DIR/cluster.json      this file's: ports by name, engine, founded
+    DIR/cluster.json      this file's: ports by name, engine, founded, and where TiKV is
     DIR/secret            the cluster's secret, mode 0600
     DIR/coordinator-0/    ... and shard-0/: the data directory of each
+    DIR/tikv/             the data of a TiKV of its own (`tikv.py`)
     DIR/logs/router-0.log what each process prints
 
 Words: *founded*: the cluster has served once. Until then its coordinators may begin a new cluster;
-ever after one whose directory is lost must ask the others, because it forgot its votes.
+ever after one whose directory is lost must ask the others, because it forgot its votes. *Removed*:
+a shard that the cluster has forgotten.
 
-Invariants: names and the number of coordinators and shards never change; cluster.json is written
-whole, before any process starts, and again when the cluster is founded.
+Invariants: names, the number of coordinators and shards, and the stores' names in TiKV never
+change; cluster.json is written whole, before any process starts, and again when the cluster is
+founded.
 
 Worked example: a second `dev-cluster --data-dir=DIR` without other flags runs the same names on the
 same ports.
@@ -26,8 +29,9 @@ import json
 import os
 import secrets
 import socket
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +39,8 @@ from kubebraid.base import secret
 from kubebraid.base.errors import KubeBraidError
 
 from ..locked_folder import LOCK
+from ..tikv_flags import TIKV
+from . import tikv
 from .config import DevConfig
 
 FORMAT: Final = 1
@@ -53,6 +59,18 @@ class SiteRefused(KubeBraidError):
     hint = "leave the flag out, or name another --data-dir"
 
 
+class PdUnknown(SiteRefused):
+    """TiKV may be anywhere."""
+
+    hint = "give --pd=HOST:PORT of TiKV's PD, or --tikv-bin=DIR to have one started"
+
+
+class NoPrograms(SiteRefused):
+    """There is no TiKV to be started."""
+
+    hint = "tests/tikv/build.sh builds tikv-pd and tikv-store, and prints where they are"
+
+
 class SiteDamaged(SiteRefused):
     """cluster.json is not what was written."""
 
@@ -61,11 +79,17 @@ class SiteDamaged(SiteRefused):
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """`ports`: by the name of the process, on 127.0.0.1."""
+    """`ports`: by the name of the process, on 127.0.0.1. `pd`, `tikv_store`: empty but on TiKV.
+    `tikv_bin`: the folder of its programs, if it is dev-cluster's own. `removed`: names of shards
+    that have no process any more."""
 
     engine: str
     ports: dict[str, int]
     founded: bool = False
+    pd: str = ""
+    tikv_store: str = ""
+    tikv_bin: str = ""
+    removed: list[str] = field(default_factory=list)
 
     def names(self, role: str) -> list[str]:
         """Of all processes of a role, by number."""
@@ -88,6 +112,7 @@ def load(folder: Path) -> Site | None:
         site = Site(**told)
         assert all(isinstance(port, int) for port in site.ports.values())
         assert all(site.names(role) for role in ROLES)
+        assert not site.tikv_bin or all(name in site.ports for name in tikv.PORTS)
     except (ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
         raise SiteDamaged(f"{path} is damaged or of another version ({error})") from error
     return site
@@ -124,16 +149,49 @@ def settle(config: DevConfig, before: Site | None) -> Site:
         _check_same(before, told, config)
         counts = {role: told[role] or len(before.names(role)) for role in ROLES}
     names = [f"{role}-{index}" for role in ROLES for index in range(counts[role])]
-    if config.base_port is not None:
-        ports = {name: config.base_port + index for index, name in enumerate(names)}
-    else:
-        kept = {} if before is None else before.ports
-        missing = [name for name in names if name not in kept]
-        found = free_ports(len(missing), set(kept.values()))
-        ports = {**kept, **dict(zip(missing, found, strict=True))}
-        ports = {name: ports[name] for name in names}
-    site = Site(engine, ports)
-    return site if before is None else replace(site, founded=before.founded)
+    pd, store, programs = _in_tikv(engine, config, before)
+    kept = {} if before is None else before.ports
+    ports = _ports(names, tikv.PORTS if programs else (), config.base_port, kept)
+    if programs:
+        pd = tikv.pd_address(ports)
+    founded = before is not None and before.founded
+    removed = [] if before is None else before.removed
+    return Site(engine, ports, founded, pd, store, programs, removed)
+
+
+def _ports(
+    names: Sequence[str], own: Sequence[str], base: int | None, kept: Mapping[str, int]
+) -> dict[str, int]:
+    """The names from `base` on, if it is told; all else keeps what it had, TiKV's too, as PD
+    remembers it."""
+    ports = dict(kept)
+    if base is not None:
+        ports.update((name, base + index) for index, name in enumerate(names))
+    missing = [name for name in (*names, *own) if name not in ports]
+    ports.update(zip(missing, free_ports(len(missing), set(ports.values())), strict=True))
+    ports = {name: ports[name] for name in (*names, *own)}
+    if len(set(ports.values())) < len(ports):
+        raise SiteRefused(f"--base-port={base}: a port of TiKV's is among those from there on")
+    return ports
+
+
+def _in_tikv(engine: str, config: DevConfig, before: Site | None) -> tuple[str, str, str]:
+    """PD's addresses, which may change, and what the names of the stores begin with: drawn, as many
+    clusters of this command may share one TiKV. Last the folder of its programs, if it is ours."""
+    if engine != TIKV:
+        for flag, told in (("--pd", config.pd), ("--tikv-bin", config.tikv_bin)):
+            if told:
+                raise SiteRefused(f"{flag} is for --engine=tikv: the engine is {engine}")
+        return "", "", ""
+    pd = config.pd or (before.pd if before is not None else "")
+    programs = config.tikv_bin or (before.tikv_bin if before is not None else "")
+    if not pd and not programs:
+        raise PdUnknown("--engine=tikv needs --pd or --tikv-bin")
+    if programs and (name := tikv.lacking(Path(programs))):
+        raise NoPrograms(f"--tikv-bin={programs}: there is no program {name}")
+    drawn = f"dev-{secrets.token_hex(4)}"
+    store = before.tikv_store if before is not None else config.tikv_store or drawn
+    return pd, store, programs
 
 
 def _check_same(before: Site, told: dict[str, int | None], config: DevConfig) -> None:
@@ -144,6 +202,13 @@ def _check_same(before: Site, told: dict[str, int | None], config: DevConfig) ->
             raise SiteRefused(f"--{role}s={asked}: {where} was made with {had}")
     if config.engine is not None and config.engine != before.engine:
         raise SiteRefused(f"--engine={config.engine}: {where} has {before.engine}")
+    store = config.tikv_store
+    if before.engine == TIKV and store not in ("", before.tikv_store):
+        raise SiteRefused(f"--tikv-store={store}: {where} has {before.tikv_store}")
+    if before.tikv_bin and config.pd:
+        raise SiteRefused(f"--pd={config.pd}: {where} has a TiKV of its own")
+    if before.engine == TIKV and config.tikv_bin and not before.tikv_bin:
+        raise SiteRefused(f"--tikv-bin={config.tikv_bin}: {where} is on the TiKV at {before.pd}")
     if before.engine == "memory":
         raise SiteRefused(f"--data-dir: {where} was in memory, and is gone")
 

@@ -5,8 +5,8 @@ process is made (`launch` is given), or anything that happens inside one.
 
 Invariants:
 - a process is started again only after it was seen to end, later each time it ends young;
-- a stop takes the routers first, then the shards, then the coordinators, and goes on when each of
-  them has ended, if need be by SIGKILL;
+- a stop takes the routers first, then the shards, then the coordinators, and TiKV last, and goes on
+  when each of them has ended, if need be by SIGKILL;
 - `changed` is called after every start and end.
 
 Worked example: shard-1 is killed: it is started again 0.2 s later; it ends at once, five times:
@@ -18,14 +18,17 @@ Tested in tests/unit/cli/test_dev_supervise.py, tests/e2e/test_dev_cluster.py.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, NamedTuple, Protocol
 
 RESTART_FIRST_MS: Final = 200
 RESTART_MOST_MS: Final = 2_000
 SETTLED_MS: Final = 10_000  # who lived so long ended for another reason than its start
 STOP_GRACE_MS: Final = 8_000  # above a router's own grace (DRAIN_GRACE_S) and role.DRAIN_S_MAX
-STOP_ORDER: Final = ("router", "shard", "coordinator")
+PD: Final = "pd"  # of a TiKV that is dev-cluster's own (tikv.py)
+STORE: Final = "store"
+ROLES: Final = ("coordinator", "shard", "router")
+STOP_ORDER: Final = ("router", "shard", "coordinator", STORE, PD)
 
 
 class Spec(NamedTuple):
@@ -71,13 +74,13 @@ class Child:
         self.starts += 1
         self.code = self.due_ms = None
 
-    def look(self, now_ms: int, restart: bool) -> bool:
+    def look(self, now_ms: int, restarts: Callable[[Spec, int], bool]) -> bool:
         """Whether it has ended since the last look."""
         code = None if self._running is None else self._running.poll()
         if code is None:
             return False
         self._running, self.code = None, code
-        if restart:
+        if restarts(self.spec, code):
             if now_ms - self._started_ms >= SETTLED_MS:
                 self._delay_ms = RESTART_FIRST_MS
             self.due_ms = now_ms + self._delay_ms
@@ -97,19 +100,20 @@ class Supervisor:
         self,
         specs: Sequence[Spec],
         launch: Callable[[Spec], Running],
-        restarts: Callable[[Spec], bool],
+        restarts: Callable[[Spec, int], bool],
         changed: Callable[[Child], None],
     ) -> None:
-        """`restarts`: whether a process is started again."""
+        """`restarts`: whether a process that ended with this code is started again."""
         self.children = [Child(spec) for spec in specs]
         self._launch = launch
         self._restarts = restarts
         self._changed = changed
 
-    def start(self, now_ms: int) -> None:
-        """All of them."""
+    def start(self, now_ms: int, roles: Collection[str]) -> None:
+        """All of these roles, for the first time."""
         for child in self.children:
-            self._start(child, now_ms)
+            if child.spec.role in roles:
+                self._start(child, now_ms)
 
     def _start(self, child: Child, now_ms: int) -> None:
         child.start(self._launch(child.spec), now_ms)
@@ -118,7 +122,7 @@ class Supervisor:
     def tick(self, now_ms: int) -> None:
         """Look after each."""
         for child in self.children:
-            if child.look(now_ms, self._restarts(child.spec)):
+            if child.look(now_ms, self._restarts):
                 self._changed(child)
             elif child.due_ms is not None and now_ms >= child.due_ms:
                 self._start(child, now_ms)
@@ -132,7 +136,7 @@ class Supervisor:
             kill_ms = now_ms() + STOP_GRACE_MS
             while any(child.is_up for child in children):
                 for child in children:
-                    child.look(now_ms(), restart=False)
+                    child.look(now_ms(), _never)
                     if now_ms() >= kill_ms:
                         child.signal(signal.SIGKILL)
                 wait()
@@ -141,3 +145,7 @@ class Supervisor:
         """To all that run."""
         for child in self.children:
             child.signal(number)
+
+
+def _never(_spec: Spec, _code: int) -> bool:
+    return False

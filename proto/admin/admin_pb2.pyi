@@ -77,7 +77,7 @@ class Sequencer(_message.Message):
     def __init__(self, name: _Optional[str] = ..., cepoch: _Optional[int] = ..., serves: _Optional[bool] = ..., window: _Optional[int] = ..., renewals: _Optional[int] = ...) -> None: ...
 
 class Shard(_message.Message):
-    __slots__ = ("name", "address", "state", "store", "incarnation", "disk_bytes", "used_bytes", "leases")
+    __slots__ = ("name", "address", "state", "store", "incarnation", "disk_bytes", "used_bytes", "leases", "host")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -86,6 +86,7 @@ class Shard(_message.Message):
     DISK_BYTES_FIELD_NUMBER: _ClassVar[int]
     USED_BYTES_FIELD_NUMBER: _ClassVar[int]
     LEASES_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
     name: str
     address: str
     state: str
@@ -94,7 +95,8 @@ class Shard(_message.Message):
     disk_bytes: int
     used_bytes: int
     leases: int
-    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., state: _Optional[str] = ..., store: _Optional[str] = ..., incarnation: _Optional[int] = ..., disk_bytes: _Optional[int] = ..., used_bytes: _Optional[int] = ..., leases: _Optional[int] = ...) -> None: ...
+    host: str
+    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., state: _Optional[str] = ..., store: _Optional[str] = ..., incarnation: _Optional[int] = ..., disk_bytes: _Optional[int] = ..., used_bytes: _Optional[int] = ..., leases: _Optional[int] = ..., host: _Optional[str] = ...) -> None: ...
 
 class Tablet(_message.Message):
     __slots__ = ("id", "name", "start", "end", "bucket", "buckets", "shard", "oepoch", "begin", "last", "closed", "load")
@@ -249,6 +251,18 @@ class RemoveShardRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class RemoveShardResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class HandOverShardRequest(_message.Message):
+    __slots__ = ("name", "host")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    host: str
+    def __init__(self, name: _Optional[str] = ..., host: _Optional[str] = ...) -> None: ...
+
+class HandOverShardResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 

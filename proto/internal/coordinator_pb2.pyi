@@ -93,18 +93,38 @@ class RevisionAnswer(_message.Message):
     def __init__(self, number: _Optional[int] = ..., sample: _Optional[_Union[SampleNews, _Mapping]] = ...) -> None: ...
 
 class ShardStart(_message.Message):
-    __slots__ = ("shard", "store", "incarnation", "address", "previous")
+    __slots__ = ("shard", "store", "incarnation", "address", "previous", "host")
     SHARD_FIELD_NUMBER: _ClassVar[int]
     STORE_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
     shard: str
     store: str
     incarnation: int
     address: str
     previous: Adoption
-    def __init__(self, shard: _Optional[str] = ..., store: _Optional[str] = ..., incarnation: _Optional[int] = ..., address: _Optional[str] = ..., previous: _Optional[_Union[Adoption, _Mapping]] = ...) -> None: ...
+    host: str
+    def __init__(self, shard: _Optional[str] = ..., store: _Optional[str] = ..., incarnation: _Optional[int] = ..., address: _Optional[str] = ..., previous: _Optional[_Union[Adoption, _Mapping]] = ..., host: _Optional[str] = ...) -> None: ...
+
+class HostBeat(_message.Message):
+    __slots__ = ("host", "incarnation", "load", "leaving")
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    LOAD_FIELD_NUMBER: _ClassVar[int]
+    LEAVING_FIELD_NUMBER: _ClassVar[int]
+    host: str
+    incarnation: int
+    load: int
+    leaving: bool
+    def __init__(self, host: _Optional[str] = ..., incarnation: _Optional[int] = ..., load: _Optional[int] = ..., leaving: _Optional[bool] = ...) -> None: ...
+
+class HostHeard(_message.Message):
+    __slots__ = ("others",)
+    OTHERS_FIELD_NUMBER: _ClassVar[int]
+    others: int
+    def __init__(self, others: _Optional[int] = ...) -> None: ...
 
 class Adoption(_message.Message):
     __slots__ = ("incarnation", "marks")
@@ -223,18 +243,28 @@ class Control(_message.Message):
     def __init__(self, id: _Optional[str] = ..., action: _Optional[int] = ..., rate: _Optional[int] = ..., pause_ms: _Optional[int] = ..., lag_ms: _Optional[int] = ..., keep_source: _Optional[bool] = ...) -> None: ...
 
 class Reshard(_message.Message):
-    __slots__ = ("number", "plan", "map_version", "control", "removal")
+    __slots__ = ("number", "plan", "map_version", "control", "removal", "hand_over")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
     MAP_VERSION_FIELD_NUMBER: _ClassVar[int]
     CONTROL_FIELD_NUMBER: _ClassVar[int]
     REMOVAL_FIELD_NUMBER: _ClassVar[int]
+    HAND_OVER_FIELD_NUMBER: _ClassVar[int]
     number: int
     plan: _containers.RepeatedCompositeFieldContainer[Migration]
     map_version: int
     control: Control
     removal: str
-    def __init__(self, number: _Optional[int] = ..., plan: _Optional[_Iterable[_Union[Migration, _Mapping]]] = ..., map_version: _Optional[int] = ..., control: _Optional[_Union[Control, _Mapping]] = ..., removal: _Optional[str] = ...) -> None: ...
+    hand_over: HandOver
+    def __init__(self, number: _Optional[int] = ..., plan: _Optional[_Iterable[_Union[Migration, _Mapping]]] = ..., map_version: _Optional[int] = ..., control: _Optional[_Union[Control, _Mapping]] = ..., removal: _Optional[str] = ..., hand_over: _Optional[_Union[HandOver, _Mapping]] = ...) -> None: ...
+
+class HandOver(_message.Message):
+    __slots__ = ("shard", "host")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    shard: str
+    host: str
+    def __init__(self, shard: _Optional[str] = ..., host: _Optional[str] = ...) -> None: ...
 
 class ReshardAnswer(_message.Message):
     __slots__ = ("number", "code", "text", "unknown")
@@ -367,7 +397,7 @@ class Tablets(_message.Message):
     def __init__(self, version: _Optional[int] = ..., ids: _Optional[_Iterable[int]] = ..., names: _Optional[_Iterable[str]] = ..., starts: _Optional[_Iterable[bytes]] = ..., ends: _Optional[_Iterable[bytes]] = ..., ended: _Optional[_Iterable[bool]] = ..., shards: _Optional[_Iterable[str]] = ..., oepochs: _Optional[_Iterable[int]] = ..., buckets: _Optional[_Iterable[int]] = ..., of_buckets: _Optional[_Iterable[int]] = ..., begins: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ClusterState(_message.Message):
-    __slots__ = ("applied", "cluster", "cepoch", "serves", "sequencer", "tablets", "floor", "alarm_members", "alarm_kinds", "shard_names", "shard_stores", "shard_incarnations", "shard_addresses", "shard_since", "shard_adoptions", "migrations")
+    __slots__ = ("applied", "cluster", "cepoch", "serves", "sequencer", "tablets", "floor", "alarm_members", "alarm_kinds", "shard_names", "shard_stores", "shard_incarnations", "shard_addresses", "shard_since", "shard_adoptions", "migrations", "shard_hosts")
     APPLIED_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     CEPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -384,6 +414,7 @@ class ClusterState(_message.Message):
     SHARD_SINCE_FIELD_NUMBER: _ClassVar[int]
     SHARD_ADOPTIONS_FIELD_NUMBER: _ClassVar[int]
     MIGRATIONS_FIELD_NUMBER: _ClassVar[int]
+    SHARD_HOSTS_FIELD_NUMBER: _ClassVar[int]
     applied: int
     cluster: str
     cepoch: int
@@ -400,4 +431,5 @@ class ClusterState(_message.Message):
     shard_since: _containers.RepeatedScalarFieldContainer[int]
     shard_adoptions: _containers.RepeatedCompositeFieldContainer[ShardStore]
     migrations: _containers.RepeatedCompositeFieldContainer[Migration]
-    def __init__(self, applied: _Optional[int] = ..., cluster: _Optional[str] = ..., cepoch: _Optional[int] = ..., serves: _Optional[bool] = ..., sequencer: _Optional[str] = ..., tablets: _Optional[_Union[Tablets, _Mapping]] = ..., floor: _Optional[int] = ..., alarm_members: _Optional[_Iterable[int]] = ..., alarm_kinds: _Optional[_Iterable[int]] = ..., shard_names: _Optional[_Iterable[str]] = ..., shard_stores: _Optional[_Iterable[str]] = ..., shard_incarnations: _Optional[_Iterable[int]] = ..., shard_addresses: _Optional[_Iterable[str]] = ..., shard_since: _Optional[_Iterable[int]] = ..., shard_adoptions: _Optional[_Iterable[_Union[ShardStore, _Mapping]]] = ..., migrations: _Optional[_Iterable[_Union[Migration, _Mapping]]] = ...) -> None: ...
+    shard_hosts: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, applied: _Optional[int] = ..., cluster: _Optional[str] = ..., cepoch: _Optional[int] = ..., serves: _Optional[bool] = ..., sequencer: _Optional[str] = ..., tablets: _Optional[_Union[Tablets, _Mapping]] = ..., floor: _Optional[int] = ..., alarm_members: _Optional[_Iterable[int]] = ..., alarm_kinds: _Optional[_Iterable[int]] = ..., shard_names: _Optional[_Iterable[str]] = ..., shard_stores: _Optional[_Iterable[str]] = ..., shard_incarnations: _Optional[_Iterable[int]] = ..., shard_addresses: _Optional[_Iterable[str]] = ..., shard_since: _Optional[_Iterable[int]] = ..., shard_adoptions: _Optional[_Iterable[_Union[ShardStore, _Mapping]]] = ..., migrations: _Optional[_Iterable[_Union[Migration, _Mapping]]] = ..., shard_hosts: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -53,8 +53,15 @@ class LinkServer:
     """Listens. Raises AddressRefused, IdentityRefused, or OSError: the address cannot be had."""
 
     def __init__(
-        self, network: Network, address: str, me: Identity, secret: bytes | None, user: LinkUser
+        self,
+        network: Network,
+        address: str,
+        me: Identity,
+        secret: bytes | None,
+        user: LinkUser,
+        reserved: socket.socket | None = None,
     ) -> None:
+        """`reserved`: it listens there already, see `bound`."""
         encode(me)  # what cannot be told is refused now, not when the first peer comes
         wanted = parse(address)
         endpoints = resolve(wanted)
@@ -66,7 +73,7 @@ class LinkServer:
         self._logged_ms = network.now_ms - LINK_LOG_MS
         self._unlogged = 0
         self._resume_ms: int | None = None  # accepting rests until then
-        self._sock: socket.socket | None = _listen(endpoints[0])
+        self._sock: socket.socket | None = reserved or _listen(endpoints[0])
         self.address = str(Address(*self._sock.getsockname()[:2]))
         network.poller.watch(self._sock, READ, self._accept)
         network.add(self)
@@ -134,6 +141,11 @@ class LinkServer:
         self._network.remove(self)
         for link in list(self._strangers):
             link.close()
+
+
+def bound(address: Address) -> socket.socket:
+    """A socket that listens; nobody is accepted yet. Raises OSError."""
+    return _listen(resolve(address)[0])
 
 
 def _listen(endpoint: Endpoint) -> socket.socket:

@@ -338,7 +338,7 @@ class Copier:
         if not steady or not self._joins.complete(leases, here.engine, self._landing.is_copied):
             return
         batch, cell = final_batch(
-            here.owned, self.migration, cell_of(self.migration), first, self._joins
+            here.owned, self.migration, cell_of(self.migration), first, self._joins, leases
         )
         here.engine.write(batch, sync=True)
         here.owned.foreign.add(cell)

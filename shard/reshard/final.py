@@ -17,8 +17,10 @@ Tested in tests/unit/shard/test_reshard_final.py.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from kubebraid.base.reshard import CopyReply, Migration
-from kubebraid.base.revision import FIRST_REVISION
+from kubebraid.base.revision import FIRST_REVISION, LeaseId
 
 from .. import keycodec
 from ..cells import Cell, pack
@@ -31,9 +33,15 @@ from .joins import Joins
 
 
 def final_batch(
-    owned: Ownership, migration: Migration, cell: Cell, first: CopyReply, joins: Joins
+    owned: Ownership,
+    migration: Migration,
+    cell: Cell,
+    first: CopyReply,
+    joins: Joins,
+    leases: Iterable[LeaseId],
 ) -> tuple[Batch, Cell]:
-    """`first`: of the sealed round; the batch, to be synced, and the cell that is in it."""
+    """`first`: of the sealed round; `leases`: of copied keys; the batch, to be synced, and the cell
+    that is in it."""
     known, ends = owned.tablets.by_id(), dict(first.ends)
     epochs = {tablet: known[tablet].oepoch for tablet in migration.sources}
     oepoch, last = max(epochs.values()), max(ends.values())
@@ -43,9 +51,13 @@ def final_batch(
         # As the map will have it (coordinator/phases.py): one that is moved goes on behind its own.
         fence = Fence(epochs.get(target.id, oepoch), ends.get(target.id, last), 0)
         batch.put(keycodec.fence(target.id), fence.pack())
+    # Also of leases that are visited already: should our last tablet go before these come, a shard
+    # that owns nothing forgets its visits (`maps.py`).
+    visited = {lease: joins.ttl_s(lease) for lease in leases}
     arriving = {
         keycodec.lease(lease): pack_lease(LeaseRow(ttl_s, visiting=True))
-        for lease, ttl_s in joins.joined.items()
+        for lease, ttl_s in (visited | joins.joined).items()
+        if ttl_s
     }
     for stored, value in first.leases:
         row = unpack_lease(value)

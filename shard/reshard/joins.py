@@ -58,6 +58,11 @@ class Joins:
     def _known(self, lease: LeaseId) -> bool:
         return lease in self.joined or self._owned.leases.attaches(lease)
 
+    def ttl_s(self, lease: LeaseId) -> int:
+        """Of one that lives elsewhere and is visited; 0 of any other."""
+        row = self._owned.leases.known(lease)
+        return row.ttl_s if row is not None and row.visiting else 0
+
     def _ask(self, lease: LeaseId) -> None:
         home = self._owned.lease_home(lease)
         port = self._port(home)

@@ -174,6 +174,8 @@ class Moves:
         return m.phase is not Phase.FROZEN and self._switches.busy((m.source, m.target), now_ms)
 
     def next_deadline_ms(self) -> int | None:
+        if self.idle:
+            return None
         now_ms = self._here.clock.now_ms()
         going = [c for c in self._copiers.values() if not self._waits(c, now_ms)]
         due: list[int] = [copier.next_deadline_ms() for copier in going]

@@ -28,6 +28,7 @@ from .. import keycodec, mvcc
 from ..cells import Area, Cell
 from ..ownership import Ownership
 from ..storage.engine import Batch, Engine
+from ..storage.wipe import wiped
 from ..witness import remove_fence
 
 Spared: TypeAlias = Callable[[], Sequence[Cell]]
@@ -42,8 +43,7 @@ def sweep(
         yield from _keys(engine, owned, area, spared)
         yield from _history(engine, owned, area, spared)
     for tablet in cell.tablets:
-        if tablet not in owned.oepochs and all(tablet not in c.tablets for c in spared()):
-            yield from _log(engine, tablet)
+        yield from _log(engine, owned, tablet, spared)
     if keep_cell:
         return
     engine.write(Batch().delete(cell.key), sync=True)
@@ -106,9 +106,19 @@ def _history(engine: Engine, owned: Ownership, area: Area, spared: Spared) -> It
         yield
 
 
-def _log(engine: Engine, tablet: TabletId) -> Iterator[None]:
+def _log(engine: Engine, owned: Ownership, tablet: TabletId, spared: Spared) -> Iterator[None]:
+    """Its fence goes last. What comes back meanwhile, or is copied here, stays as it is then."""
+
+    def stays() -> bool:
+        return tablet in owned.oepochs or any(tablet in cell.tablets for cell in spared())
+
     low, high = keycodec.log(tablet, 0), keycodec.log(tablet + 1, 0)
-    batch = Batch().delete_range(low, high)
-    remove_fence(engine, tablet, batch)
-    engine.write(batch, sync=False)
-    yield
+    rows = wiped(engine, low, high, COPY_SWEEP_ROWS, sync=False)
+    while not stays():
+        if next(rows, rows) is rows:
+            batch = Batch()
+            remove_fence(engine, tablet, batch)
+            if len(batch):
+                engine.write(batch, sync=False)
+            return
+        yield

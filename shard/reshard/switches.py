@@ -45,6 +45,8 @@ class Switches:
 
     def busy(self, shards: Iterable[str], now_ms: int) -> bool:
         """Whether one of these takes part in a switch."""
+        if not self._known:  # asked in each turn of a loop, which has no switch as a rule
+            return False
         named = frozenset(shards)
         return any(
             now_ms < until_ms and not named.isdisjoint(of) for of, until_ms in self._known.values()

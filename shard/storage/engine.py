@@ -22,6 +22,7 @@ Tested in tests/contract/test_engine.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 PUT: Final = 0
@@ -120,12 +121,25 @@ class Snapshot(Reader, Protocol):
 class Engine(Reader, Protocol):
     """The present state, and the only way to change it. One writer thread at a time."""
 
+    @property
+    def batches_reads(self) -> bool:
+        """Whether `expect` does anything: whether keys read at once cost less than one by one."""
+
+    def expect(self, keys: Sequence[bytes]) -> None:
+        """These keys are about to be read by `get`, before the next write: an engine on another
+        machine reads them at once. A hint: whatever comes of it, `get` answers as without it. So
+        it is `get` that tells what is wrong: this raises nothing, not even EngineClosed."""
+
     def write(self, batch: Batch, *, sync: bool) -> None:
         """Apply the batch atomically; with `sync` it is durable on return.
 
         Raises EngineFull, EngineCorrupt, EngineClosed, or EngineError (outcome unknown).
         An empty batch is refused by an assertion.
         """
+
+    def refuses(self, make: Callable[[], Batch]) -> bool:
+        """Whether `write` would refuse this batch for its size, however often it is tried. An
+        engine without such a limit does not make it. Raises EngineError."""
 
     def snapshot(self, start: bytes = b"", end: bytes = b"") -> Snapshot:
         """The present state, fixed. [start, end), if not empty, is what will be scanned from its

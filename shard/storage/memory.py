@@ -20,12 +20,12 @@ Tested in tests/contract/test_engine.py.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .engine import DELETE, DELETE_RANGE, PUT, Batch, EngineClosed, Operation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 
 class _Table:
@@ -127,6 +127,8 @@ class MemorySnapshot(_MemoryReader):
 class MemoryEngine(_MemoryReader):
     """See the contract, `engine.Engine`."""
 
+    batches_reads: Final = False
+
     def __init__(self) -> None:
         super().__init__(_Table())
         self._snapshots: list[MemorySnapshot] = []
@@ -148,6 +150,12 @@ class MemoryEngine(_MemoryReader):
             if sync:
                 self._durable.apply(self._unsynced)
                 self._unsynced.clear()
+
+    def expect(self, keys: Sequence[bytes]) -> None:
+        """A row in memory is there before anybody asks."""
+
+    def refuses(self, make: Callable[[], Batch]) -> bool:
+        return False
 
     def snapshot(self, start: bytes = b"", end: bytes = b"") -> MemorySnapshot:
         self._snapshots = [taken for taken in self._snapshots if taken._table is not None]

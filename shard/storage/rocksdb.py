@@ -47,7 +47,7 @@ from .engine import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 REOPEN_TRIES: Final = 100
@@ -266,6 +266,8 @@ class RocksSnapshot:
 class RocksEngine:
     """See the contract, `engine.Engine`."""
 
+    batches_reads: Final = False
+
     def __init__(self, db: Rdict, path: Path) -> None:
         self._path = path
         self._db: Rdict | None = db
@@ -297,6 +299,9 @@ class RocksEngine:
         if self._db is None:
             raise EngineClosed("the engine was closed before this call")
         return self._db
+
+    def expect(self, keys: Sequence[bytes]) -> None:
+        """Keys at once cost here as much as one by one."""
 
     def get(self, key: bytes) -> bytes | None:
         try:
@@ -362,6 +367,9 @@ class RocksEngine:
         with self._changing:
             self._open_db().write(rows, self._synced if sync else self._unsynced)
         self._tombstones += deleted
+
+    def refuses(self, make: Callable[[], Batch]) -> bool:
+        return False
 
     @_classified
     def snapshot(self, start: bytes = b"", end: bytes = b"") -> RocksSnapshot:

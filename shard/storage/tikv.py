@@ -1,18 +1,19 @@
 """The engine on TiKV: the contract of `engine.py` in a part of a cluster's key space.
 
 What it is: one store in TiKV, with one writer at a time. What it is not: a way for several writers
-to share rows; and it collects no garbage: TiKV keeps every version of a row until somebody moves
-the cluster's safe point, which is not one store's to do.
+to share rows. That TiKV forgets old versions, and none that is read, is tikv_keeper.py's.
 
 Words: a store's *name* is its part of the key space; its *writer row* is in tikv_commit.py. The
-*seen* timestamp is that of the last commit of ours.
+*seen* timestamp is that of the last commit of ours, or a later one as of which nothing had changed.
+*Fresh* is in tikv_gc.py.
 
 Invariants:
 - every read of the present is at the seen timestamp. There is one writer, so nothing newer is
   ours; and a process that was deposed reads what it last knew, never its successor's rows;
 - after a commit without an answer nothing is written before `reopen` has written the writer row
   anew: then that commit is there or can no longer come, however late it arrives;
-- an open takes the store from whoever had it: its next write raises EngineFenced.
+- an open takes the store from whoever had it: its next write raises EngineFenced;
+- an answer is given only if its timestamp is fresh when it has come.
 
 All batches are durable on return, synced or not. A batch is one transaction, so it is atomic with
 its range deletions; in turn it may not touch more than WRITE_ROWS_MAX rows, and whoever removes
@@ -29,15 +30,16 @@ Tested in tests/contract/test_engine.py and tests/contract/test_tikv_traps.py.
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from threading import Lock
 from typing import Any, Final, TypeVar
 
 from . import tikv_commit, tikv_pages
 from .engine import Batch, EngineClosed, EngineCorrupt, EngineError
+from .tikv_ahead import NOTHING, Gets
 from .tikv_commit import Allowed
 from .tikv_errors import (
     EngineConflict,
@@ -46,79 +48,84 @@ from .tikv_errors import (
     EngineOversized,
     EngineUnavailable,
     EngineUncertain,
-    locked,
 )
+from .tikv_gc import Ages
+from .tikv_keeper import Keeper, Present, elapsed, unchanged
 from .tikv_link import Client, Link
-from .tikv_pages import Pages, Row
+from .tikv_pages import Pages, Row, patient
 
 T = TypeVar("T")
 
 READ_S: Final = 10.0
+EXPECT_S: Final = 2.0  # what fails then is read key for key, with READ_S for each
 WRITE_S: Final = 10.0
 WRITE_ROW_S: Final = 0.001  # more for each row; a tenth of it was measured
 CLAIM_S: Final = 30.0  # of `open` and `reopen`; the locks of a lost commit last for 3 s and more
 CLAIM_TRY_S: Final = 3.0  # behind a PD that came back, a client's calls may hang for good
 CLAIM_PAUSE_S: Final = 0.1
-LOCKED_PAUSE_S: Final = 0.05
 WRITE_ROWS_MAX: Final = 32_768
 KEY_BYTES_MAX: Final = 7_000  # TiKV's default is 8 192, counted after its own encoding
 VALUE_BYTES_MAX: Final = (4 << 20) - (64 << 10)  # what the client can read again
 NAME_BYTES_MAX: Final = 255
 UNBOUNDED: Final = 1 << 62
 TOKEN_BYTES: Final = 16
+ROWS: Final = b"r"
+"""What stands in TiKV between a store's space and each key of it."""
+
 _SPACE: Final = b"kubebraid\0"
+
+
+def space_of(name: bytes) -> bytes:
+    """What every row of the store begins with in TiKV."""
+    assert 0 < len(name) <= NAME_BYTES_MAX, name
+    # Its length comes first, so that no store lies inside another one.
+    return _SPACE + bytes((len(name),)) + name
 
 
 class _TikvReader:
     """Reads at one timestamp; what an engine and a snapshot have in common."""
 
-    def __init__(self, link: Link, rows: bytes, pages: Pages) -> None:
+    def __init__(self, link: Link, rows: bytes, pages: Pages, ages: Ages) -> None:
         self._link = link
         self._rows = rows  # what every stored key begins with
         self._pages = pages
+        self._ages = ages
+        self.since = elapsed()  # see tikv_keeper.Held
 
     def _at(self) -> int:
         raise NotImplementedError
 
-    def _read(self, work: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
-        return self._link.call(lambda client: _patient(client, work), "a read", READ_S)
+    def _read(
+        self, work: Callable[[Client, int], Coroutine[Any, Any, T]], most_s: float = UNBOUNDED
+    ) -> T:
+        # In this order: it may be moved meanwhile, and then what is taken here is too old only.
+        since, at, limit_s = self.since, self._at(), min(READ_S, most_s)
+        found = self._link.call(lambda client: patient(client, at, work), "a read", limit_s)
+        if elapsed() - since >= self._ages.trust_s:
+            raise EngineUnavailable("a read at a timestamp of which TiKV may have forgotten rows")
+        return found
 
     def get(self, key: bytes) -> bytes | None:
-        at = self._at()
-        stored = self._read(lambda client: client.snapshot(at, False).get(self._rows + key))
+        stored = self._read(lambda client, at: client.snapshot(at, False).get(self._rows + key))
         return None if stored is None else tikv_commit.unpack(stored)
 
     def scan(self, start: bytes, end: bytes, limit: int, *, reverse: bool = False) -> list[Row]:
         assert limit >= 1, limit
-        at = self._at()
         if reverse:
             keys = self.keys(start, end, UNBOUNDED)[-limit:]
             return self.scan(keys[0], end, limit)[::-1] if keys else []
         low, high, cut = self._rows + start, self._rows + end, len(self._rows)
-        found = self._read(lambda client: self._pages.rows(client, at, low, high, limit))
+        found = self._read(lambda client, at: self._pages.rows(client, at, low, high, limit))
         return [(key[cut:], tikv_commit.unpack(value)) for key, value in found]
 
     def keys(self, start: bytes, end: bytes, limit: int) -> list[bytes]:
         assert limit >= 1, limit
-        at = self._at()
         low, high, cut = self._rows + start, self._rows + end, len(self._rows)
-        found = self._read(lambda client: tikv_pages.keys(client, at, low, high, limit))
+        found = self._read(lambda client, at: tikv_pages.keys(client, at, low, high, limit))
         return [key[cut:] for key in found]
 
     def count(self, start: bytes, end: bytes, limit: int) -> int:
         return len(self.keys(start, end, limit))
-
-
-async def _patient(client: Client, work: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
-    """A read of rows that a commit without an answer left locked succeeds once they are not."""
-    while True:
-        try:
-            return await work(client)
-        # tikv-client raises plain Exception: there is nothing narrower to catch.
-        except Exception as error:
-            if not locked(error):
-                raise
-        await asyncio.sleep(LOCKED_PAUSE_S)
 
 
 def _persist(attempt: Callable[[], None]) -> None:
@@ -135,61 +142,138 @@ def _persist(attempt: Callable[[], None]) -> None:
 
 
 class TikvSnapshot(_TikvReader):
-    """A timestamp. Holds nothing in TiKV, whose safe point must not pass it."""
+    """A timestamp, which the keeper holds when it grows old."""
 
-    def __init__(self, link: Link, rows: bytes, pages: Pages, at: int) -> None:
-        super().__init__(link, rows, pages)
-        self._timestamp: int | None = at
+    def __init__(self, engine: TikvEngine, at: int, since: float) -> None:
+        super().__init__(engine._link, engine._rows, engine._pages, engine._ages)
+        self.at: int | None = at
+        self.since = since
 
     def _at(self) -> int:
-        if self._timestamp is None:
+        if self.at is None:
             raise EngineClosed("the snapshot or its engine was closed before this call")
-        return self._timestamp
+        return self.at
 
     def close(self) -> None:
-        self._timestamp = None
+        self.at = None
 
 
-class TikvEngine(_TikvReader):
-    """See the contract, `engine.Engine`."""
+class _TikvPresent(_TikvReader):
+    """Reads at the seen timestamp; tikv_keeper.Kept."""
 
-    def __init__(self, link: Link, name: bytes) -> None:
-        assert 0 < len(name) <= NAME_BYTES_MAX, name
-        # Its length comes first, so that no store lies inside another one.
-        space = _SPACE + bytes((len(name),)) + name
-        super().__init__(link, space + b"r", Pages())
+    def __init__(self, link: Link, space: bytes, ages: Ages) -> None:
+        super().__init__(link, space + ROWS, Pages(), ages)
         self._writer = space + b"w"
-        self._name = name
         self._owner = secrets.token_bytes(TOKEN_BYTES)
         self._claims = 0
         self._seen: int | None = None  # None: it has to be reopened, or was closed
         self._failed: EngineError | None = None  # a write that only a reopening settles
-        self._closed = False
-        self._written_bytes = 0
         self._snapshots: list[TikvSnapshot] = []
+        self._gets = Gets()
+        self._ahead = NOTHING
         # `close` may come from another thread: never in the middle of a write.
         self._changing = Lock()
 
+    def _token(self) -> bytes:
+        return self._owner + self._claims.to_bytes(8, "big")
+
+    def _at(self) -> int:
+        if self._seen is None:
+            raise EngineClosed("the engine was closed before this call, or not reopened")
+        return self._seen
+
+    def present(self) -> Present | None:
+        since, at = self.since, self._seen
+        if at is None or self._failed is not None:
+            return None
+        return Present(at, since, self._writer, self._token())
+
+    def move(self, old: int, at: int, since: float) -> None:
+        if not self._changing.acquire(blocking=False):
+            return
+        try:
+            if self._seen == old and self._failed is None:
+                self._seen = at
+                self.since = since
+        finally:
+            self._changing.release()
+
+    def held(self) -> Sequence[TikvSnapshot]:
+        return self._snapshots
+
+    def _read(
+        self, work: Callable[[Client, int], Coroutine[Any, Any, T]], most_s: float = UNBOUNDED
+    ) -> T:
+        if elapsed() - self.since >= self._ages.trust_s:
+            self._renew()
+        return super()._read(work, most_s)
+
+    def expect(self, keys: Sequence[bytes]) -> None:
+        self._ahead = NOTHING
+        stored = [self._rows + key for key in keys]
+        with suppress(EngineError):  # `get` meets it again, and tells
+            self._ahead = self._read(
+                lambda client, at: self._gets.ahead(client, at, stored), EXPECT_S
+            )
+
+    def get(self, key: bytes) -> bytes | None:
+        at, rows = self._ahead
+        stored = self._rows + key
+        if at != self._at() or stored not in rows:
+            return super().get(key)
+        value = rows[stored]
+        return None if value is None else tikv_commit.unpack(value)
+
+    def _renew(self) -> None:
+        """The keeper had no chance to move what is read at: the machine slept, or PD was away."""
+        present, began = self.present(), elapsed()
+        if present is None:
+            return
+        at = self._link.call(
+            lambda client: unchanged(client, present.writer, present.token), "a read", READ_S
+        )
+        if at is None:
+            raise EngineFenced("another process took the store over")
+        self._seen, self.since = at, began
+
+
+class TikvEngine(_TikvPresent):
+    """See the contract, `engine.Engine`."""
+
+    batches_reads: Final = True
+
+    def __init__(self, link: Link, name: bytes, ages: Ages | None = None) -> None:
+        super().__init__(link, space_of(name), ages or Ages())
+        self._name = name
+        self._closed = False
+        self._written_bytes = 0
+
     @classmethod
-    def open(cls, addresses: Sequence[str], name: bytes, *, create: bool) -> TikvEngine:
+    def open(
+        cls, addresses: Sequence[str], name: bytes, *, create: bool, ages: Ages | None = None
+    ) -> TikvEngine:
         """Take the store `name` of the cluster whose PD listens at these HOST:PORTs; with `create`
         one that does not exist begins empty.
 
         Raises EngineUnsupported, EngineUnavailable, EngineUncertain, EngineCorrupt if it does not
         exist.
         """
-        engine = cls(Link.opened(addresses), name)
-        try:
-            engine._claim(lambda found: create or found is not None)
-        except BaseException as error:
-            engine.close()
-            if type(error) is EngineFenced:
-                raise EngineCorrupt(f"TiKV holds no store of the name {name!r}") from None
-            raise
+        engine = cls(Link.opened(addresses), name, ages)
+        engine.take(create=create)
         return engine
 
-    def _token(self) -> bytes:
-        return self._owner + self._claims.to_bytes(8, "big")
+    def take(self, *, create: bool) -> None:
+        """What `open` does behind the connecting, which takes nothing from anybody. Raises what
+        `open` raises; the engine is closed then."""
+        try:
+            self._claim(lambda found: create or found is not None)
+            keeper = Keeper(self, self._owner, self._link.connection, self._ages)
+            self._link.beside(keeper.run)
+        except BaseException as error:
+            self.close()
+            if type(error) is EngineFenced:
+                raise EngineCorrupt(f"TiKV holds no store of the name {self._name!r}") from None
+            raise
 
     def _claim(self, allowed: Allowed) -> None:
         """Write the writer row anew, whatever it takes: an attempt that ended without an answer is
@@ -208,17 +292,14 @@ class TikvEngine(_TikvReader):
         _persist(attempt)
 
     def _commit(self, allowed: Allowed, rows: tikv_commit.Rows, seconds: float) -> None:
-        writer, token = self._writer, self._token()
+        writer, token, since = self._writer, self._token(), elapsed()
         self._seen = self._link.call(
             lambda client: tikv_commit.commit(client, writer, token, allowed, rows, seconds),
             "a write",
             seconds + 2 * tikv_commit.ROLLBACK_S,
         )
-
-    def _at(self) -> int:
-        if self._seen is None:
-            raise EngineClosed("the engine was closed before this call, or not reopened")
-        return self._seen
+        self.since = since
+        self._ahead = NOTHING
 
     def write(self, batch: Batch, *, sync: bool) -> None:
         assert len(batch) > 0, "an empty batch has nothing to make durable"
@@ -265,11 +346,18 @@ class TikvEngine(_TikvReader):
                 raise EngineOversized(f"a row of {len(key)} + {len(value or b'')} bytes")
         return rows
 
+    def refuses(self, make: Callable[[], Batch]) -> bool:
+        try:
+            self._stored(make())
+        except EngineOversized:
+            return True
+        return False
+
     def snapshot(self, start: bytes = b"", end: bytes = b"") -> TikvSnapshot:
         with self._changing:
-            at = self._at()
-            self._snapshots = [taken for taken in self._snapshots if taken._timestamp is not None]
-            self._snapshots.append(TikvSnapshot(self._link, self._rows, self._pages, at))
+            since, at = self.since, self._at()
+            self._snapshots = [taken for taken in self._snapshots if taken.at is not None]
+            self._snapshots.append(TikvSnapshot(self, at, since))
         return self._snapshots[-1]
 
     def reopen(self) -> None:

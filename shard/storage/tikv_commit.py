@@ -90,6 +90,7 @@ async def commit(
     finally:
         if txn is not None and undone:
             await _rolled_back(txn)
+        txn = None  # its locks are renewed as long as it lives: by the error, for one
 
 
 def _check(allowed: Allowed, found: bytes | None) -> None:

@@ -1,7 +1,7 @@
 """Calls to TiKV from threads that wait for the answer, each with a deadline.
 
-What it is: an asyncio loop in a thread of its own, and tikv-client's connection on it. What it is
-not: it knows neither rows nor transactions.
+What it is: an asyncio loop in a thread of its own, tikv-client's connection on it, and room for
+what runs beside the calls. What it is not: it knows neither rows nor transactions.
 
 Why not the client's own synchronous calls: they drive the loop of the thread they are made in,
 which is a role's own, or none.
@@ -22,11 +22,19 @@ import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from threading import Thread
 from typing import Any, Final, NoReturn, Protocol, TypeVar
 
-from .engine import EngineClosed
+from .engine import EngineClosed, EngineError
 from .tikv_errors import EngineUncertain, EngineUnsupported, of_call
+
+# Each row of a batch is a call whose answer another thread hands to the loop: with uvloop that
+# takes two thirds of the CPU.
+try:
+    from uvloop import new_event_loop
+except ImportError:
+    from asyncio import new_event_loop  # type: ignore[assignment]  # any loop will do
 
 try:
     from tikv_client import tikv_client as native
@@ -47,6 +55,7 @@ class View(Protocol):
     """tikv-client's snapshot: the state at a timestamp. It serialises its calls."""
 
     async def get(self, key: bytes) -> bytes | None: ...
+    async def batch_get(self, keys: Sequence[bytes]) -> list[tuple[bytes, bytes]]: ...
     async def scan(
         self, start: bytes, end: bytes, limit: int, include_start: bool, include_end: bool
     ) -> list[tuple[bytes, bytes]]: ...
@@ -71,6 +80,7 @@ class Client(Protocol):
     async def begin(self, pessimistic: bool) -> Transaction: ...
     async def current_timestamp(self) -> int: ...
     def snapshot(self, timestamp: int, pessimistic: bool) -> View: ...
+    async def gc(self, safepoint: int) -> bool: ...
 
 
 class Link:
@@ -80,7 +90,8 @@ class Link:
         assert addresses, "PD has to be somewhere"
         self._addresses = list(addresses)
         self._client: Client | None = None
-        self._loop = asyncio.new_event_loop()
+        self._loop = new_event_loop()
+        self._beside: list[asyncio.Task[None]] = []
         self._thread = Thread(target=self._loop.run_forever, name="tikv", daemon=True)
 
     @classmethod
@@ -103,9 +114,10 @@ class Link:
     def reconnect(self) -> None:
         """Drop the connection, and make another. Raises EngineUnavailable."""
         self._client = None
-        self._client = self._run(self._connect, "connect to PD", CONNECT_S)
+        self._client = self._run(self.connection, "connect to PD", CONNECT_S)
 
-    async def _connect(self) -> Client:
+    async def connection(self) -> Client:
+        """A new one, on the Link's loop."""
         client: Client = await native.TransactionClient.connect(self._addresses)
         return client
 
@@ -123,25 +135,41 @@ class Link:
     def _run(self, work: Callable[[], Coroutine[Any, Any, T]], doing: str, seconds: float) -> T:
         if self._loop.is_closed():
             raise EngineClosed("the connection to TiKV was closed before this call")
-        future = asyncio.run_coroutine_threadsafe(_bounded(work, doing, seconds), self._loop)
+        future = asyncio.run_coroutine_threadsafe(bounded(work, doing, seconds), self._loop)
         try:
             return future.result(seconds + OVERTIME_S)
         except TimeoutError as late:
             future.cancel()
             raise EngineUncertain(f"{doing}: no end after {seconds + OVERTIME_S:g} s") from late
 
+    def beside(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run it on the loop until it is cancelled by `close`, which waits for its end."""
+
+        async def start() -> None:
+            self._beside.append(self._loop.create_task(work()))
+
+        self._run(start, "a task", CONNECT_S)
+
+    async def _end(self) -> None:
+        for task in self._beside:
+            task.cancel()
+        await asyncio.gather(*self._beside, return_exceptions=True)
+
     def close(self) -> None:
         """End the thread. Idempotent."""
         self._client = None
         if self._loop.is_closed():
             return
+        if self._beside:
+            with suppress(EngineError):
+                self._run(self._end, "the end of a task", OVERTIME_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(OVERTIME_S)
         if not self._thread.is_alive():
             self._loop.close()
 
 
-async def _bounded(work: Callable[[], Coroutine[Any, Any, T]], doing: str, seconds: float) -> T:
+async def bounded(work: Callable[[], Coroutine[Any, Any, T]], doing: str, seconds: float) -> T:
     try:
         async with asyncio.timeout(seconds):
             return await work()

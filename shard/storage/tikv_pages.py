@@ -19,11 +19,12 @@ Tested in tests/unit/shard/test_tikv_pages.py.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from itertools import islice
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from .engine import EngineCorrupt
-from .tikv_errors import too_long
+from .tikv_errors import locked, too_long
 from .tikv_link import Client
 
 Row = tuple[bytes, bytes]
@@ -33,6 +34,23 @@ ROWS_MAX: Final = 1_024
 KEYS_MAX: Final = 512  # of keys of up to 7 000 bytes: below what the client takes
 BYTES_WANTED: Final = 1 << 20  # of a page: a quarter of what the client takes
 GETS: Final = 16  # at a time
+LOCKED_PAUSE_S: Final = 0.05
+
+T = TypeVar("T")
+
+
+async def patient(
+    client: Client, at: int, work: Callable[[Client, int], Coroutine[Any, Any, T]]
+) -> T:
+    """A read of rows that a commit without an answer left locked succeeds once they are not."""
+    while True:
+        try:
+            return await work(client, at)
+        # tikv-client raises plain Exception: there is nothing narrower to catch.
+        except Exception as error:
+            if not locked(error):
+                raise
+        await asyncio.sleep(LOCKED_PAUSE_S)
 
 
 class Pages:
@@ -59,11 +77,11 @@ class Pages:
             if len(page) < wanted:
                 break
             start = page[-1][0] + b"\0"
-            self._rows = _suitable(page, self._rows)
+            self._rows = suitable(page, self._rows)
         return found
 
 
-def _suitable(page: list[Row], rows: int) -> int:
+def suitable(page: list[Row], rows: int) -> int:
     """How many rows like these make a page; slowly more, for the next ones may be larger."""
     size = sum(len(key) + len(value) for key, value in page)
     return max(1, min(BYTES_WANTED * len(page) // size, 2 * rows, ROWS_MAX))

@@ -76,11 +76,15 @@ def ctl(arguments: Sequence[str]) -> int:
             from kubebraid.cli.data_check import data
 
             return data(arguments[1:])
+        case ["tikv-borders"]:
+            from kubebraid.cli.tikv_borders import borders
+
+            return borders(arguments[1:])
         case []:
             known = (
                 "kubebraid ctl: the nouns are: status, shard, tablet, reshard, rebalance, "
                 "coordinator (of a running store), snapshot (restore FILE --data-dir DIR, status "
-                "FILE), data (check DIR)"
+                "FILE), data (check DIR), tikv-borders"
             )
             print(known, file=sys.stderr)
             return 2

@@ -193,7 +193,8 @@ OBSERVERS: Final = (
     case("election.observe_nobody_over_a_compaction", LEASES, put("z"), observe(),
          Quiet(stream="o"), put("z"), put("z"), compact(at(3), physical=True), campaign(A, "1"),
          Take(1, "o"), Quiet(stream="o")),
-    case("election.observe_an_empty_name", observe(name=""), put("e"), Quiet(stream="o")),
+    case("election.observe_an_empty_name", observe(name=""), put("e"),
+         Take(1, "o"), Quiet(stream="o")),
 )  # fmt: skip
 
 BAD: Final = (

@@ -8,9 +8,8 @@ import pytest
 
 from tests.e2e.ledger import Ledger
 from tests.e2e.processes import Peers, Supervisor
-from tests.e2e.store import UNDER_TEST, Kind
 
-from .world import World, closing
+from .world import CLUSTER, World, closing
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +25,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @pytest.fixture(scope="session")
 def ledger(world: World) -> Iterator[Ledger | None]:
     """What the cluster told over one watch of all its keys; None where no cluster is under test."""
-    if Kind.CLUSTER not in UNDER_TEST:
+    if CLUSTER is None:
         yield None
         return
     with world.followed() as ledger:

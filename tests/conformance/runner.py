@@ -50,6 +50,7 @@ from .case import (
 from .plain import View, merged, snapshot, worded
 
 CALL_S_MAX: Final = 15.0
+WIPED_SINGLY: Final = 4  # keys; more go in one call, which on a cluster is a transaction of shards
 LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 SPREAD_PREFIXES: Final = tuple(f"/s/{letter}/" for letter in LETTERS)
 SERVICES: Final = {
@@ -198,6 +199,11 @@ class Server:
         )
         return unary(request, timeout=CALL_S_MAX)
 
+    def term(self) -> int:
+        """Of a cluster: which reign of a sequencer answered."""
+        header: pb.ResponseHeader = self.ask("KV.Range", pb.RangeRequest(key=b"x")).header
+        return header.raft_term
+
     def wipe(self) -> pb.ResponseHeader:
         """Leave nothing; the header of an answer after that."""
         alarms = self.ask("Maintenance.Alarm", pb.AlarmRequest()).alarms
@@ -208,10 +214,14 @@ class Server:
             self.ask("Maintenance.Alarm", request)
         for status in self.ask("Lease.LeaseLeases", pb.LeaseLeasesRequest()).leases:
             self.ask("Lease.LeaseRevoke", pb.LeaseRevokeRequest(ID=status.ID))
-        everything = pb.RangeRequest(key=b"\0", range_end=b"\0", count_only=True)
+        everything = pb.RangeRequest(key=b"\0", range_end=b"\0", keys_only=True, limit=WIPED_SINGLY)
         found = self.ask("KV.Range", everything)
         if found.count:
-            self.ask("KV.DeleteRange", pb.DeleteRangeRequest(key=b"\0", range_end=b"\0"))
+            deletions = [pb.DeleteRangeRequest(key=kv.key) for kv in found.kvs]
+            if found.count > WIPED_SINGLY:
+                deletions = [pb.DeleteRangeRequest(key=b"\0", range_end=b"\0")]
+            for deletion in deletions:
+                self.ask("KV.DeleteRange", deletion)
             found = self.ask("KV.Range", everything)
         header: pb.ResponseHeader = found.header
         return header

@@ -5,9 +5,9 @@ What it is: the processes and a memory of outcomes. What it is not: a judge.
 The three run a case at the same time, each its own copy, because most of a watch case is waiting.
 The front grpcio serves a store whose tablets cut every case's keys apart; no answer may show it.
 
-With KUBEBRAID_E2E_STORE=cluster a whole cluster stands in for both fronts. It cuts the keys in the
-same way, every second prefix into buckets besides, so that a case lies on several shards; its two
-routers take the cases in turn.
+With KUBEBRAID_E2E_STORE=cluster, or tikv, a whole cluster stands in for both fronts. It cuts the
+keys in the same way, every second prefix into buckets besides, so that a case lies on several
+shards; its two routers take the cases in turn.
 """
 
 from __future__ import annotations
@@ -28,13 +28,16 @@ from .case import Case
 from .runner import SPREAD_PREFIXES, Outcome, Server
 from .table import NUMBERS
 
-SUBJECTS: Final = (Kind.CLUSTER,) if Kind.CLUSTER in UNDER_TEST else (Kind.NATIVE, Kind.GRPCIO)
+CLUSTER: Final = next((kind for kind in UNDER_TEST if kind.is_cluster), None)
+SUBJECTS: Final = (CLUSTER,) if CLUSTER else (Kind.NATIVE, Kind.GRPCIO)
 KINDS: Final = (Kind.ETCD, *SUBJECTS)
+CLUSTER_LAYOUT: Final = ",".join(
+    prefix if number % 2 else f"{prefix}=16" for number, prefix in enumerate(SPREAD_PREFIXES)
+)
 LAYOUTS: Final = {
     Kind.GRPCIO: ",".join(SPREAD_PREFIXES),
-    Kind.CLUSTER: ",".join(
-        prefix if number % 2 else f"{prefix}=16" for number, prefix in enumerate(SPREAD_PREFIXES)
-    ),
+    Kind.CLUSTER: CLUSTER_LAYOUT,
+    Kind.TIKV: CLUSTER_LAYOUT,
 }
 DIES_S_MAX: Final = 10.0
 TRIES: Final = 4
@@ -69,16 +72,20 @@ class World:
 
     def followed(self) -> Ledger:
         """The watch over every key of the cluster, from now on."""
-        store = self._stores[Kind.CLUSTER]
         self._first_term = self._term()
-        return Ledger(store.endpoints, LAYOUTS[Kind.CLUSTER])
+        return Ledger(self._cluster.endpoints, CLUSTER_LAYOUT)
+
+    @property
+    def _cluster(self) -> Store:
+        (store,) = (store for store in self._stores.values() if store.kind.is_cluster)
+        return store
 
     def _term(self) -> int:
-        return max(server.wipe().raft_term for server in self._servers[Kind.CLUSTER])
+        return max(server.term() for server in self._servers[self._cluster.kind])
 
     def shares(self, ledger: Ledger) -> Counter[str]:
         """What each shard of the cluster committed: nothing missing, and each its share."""
-        ledger.catch_up(self._stores[Kind.CLUSTER].etcdctl.revision())
+        ledger.catch_up(self._cluster.etcdctl.revision())
         return ledger.judge(gaps_max=self._term() - self._first_term)
 
     def outcomes(self, case: Case, kind: Kind) -> list[Outcome]:
@@ -100,7 +107,7 @@ class World:
         number = NUMBERS[case.name]
         turn = number % self._count(kind)
         try:
-            self._servers[kind][turn].wipe()
+            self._servers[kind][turn].term()
         except grpc.RpcError:
             # The case before has killed it, and failed for that. Who comes after starts it again.
             self._stores[kind].process.wait(DIES_S_MAX)
@@ -109,7 +116,7 @@ class World:
                 server.close()
             self._servers[kind] = self._connected(kind)
         server = self._servers[kind][turn]
-        if kind is Kind.CLUSTER:
+        if kind.is_cluster:
             return self._run_in_one_reign(server, case)
         return server.run(case, number)
 
@@ -117,9 +124,9 @@ class World:
         """Again if the sequencer has changed meanwhile, as it may on a machine that is too busy to
         renew a lease: then revisions have jumped, and their distances say nothing."""
         for _ in range(TRIES):
-            term = server.wipe().raft_term
+            term = server.term()
             outcome = server.run(case, NUMBERS[case.name])
-            if server.wipe().raft_term == term:
+            if server.term() == term:
                 return outcome
         raise AssertionError(f"{TRIES} sequencers within a case")
 

@@ -11,21 +11,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from kubebraid.shard.storage import tikv_link
-from kubebraid.shard.storage.tikv_errors import EngineUnsupported
-from tests.e2e.processes import missing
+from tests.e2e.store import need_tikv_client
 from tests.tikv.cluster import Cluster
-
-
-def need_client() -> None:
-    """End the test where there is no client of TiKV."""
-    if not tikv_link.available():
-        missing(f"tikv-client is not installed: {EngineUnsupported.hint}")
 
 
 @pytest.fixture(scope="session")
 def tikv_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One PD and one store, for tests that do them no harm."""
-    need_client()
+    need_tikv_client()
     with Cluster.started(tmp_path_factory.mktemp("tikv")) as cluster:
         yield cluster

@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -340,6 +340,49 @@ def test_closed_engine_and_its_snapshots_refuse_every_call(engine: Engine) -> No
     for call in calls:
         with pytest.raises(EngineClosed):
             call()
+
+
+# --- keys that are expected -----------------------------------------------------------------------
+
+
+def test_expected_keys_are_read_as_they_are_and_anew_behind_each_change(engine: Engine) -> None:
+    engine.write(Batch().put(b"a", b"1").put(b"empty", b"").put(b"marked", b"\xff"), sync=True)
+    named = [b"a", b"absent", b"empty", b"marked"]
+    engine.expect(named)
+    assert [engine.get(key) for key in named] == [b"1", None, b"", b"\xff"]
+    engine.write(Batch().put(b"absent", b"2").delete(b"a"), sync=True)
+    assert [engine.get(key) for key in named] == [None, b"2", b"", b"\xff"]
+    engine.expect(named)
+    with closing(engine.snapshot()) as snapshot:
+        engine.write(Batch().delete_range(b"", LAST), sync=True)
+        assert [engine.get(key) for key in named] == [None] * 4
+        engine.expect(named)
+        assert [snapshot.get(key) for key in named] == [None, b"2", b"", b"\xff"]
+    engine.reopen()
+    assert [engine.get(key) for key in named] == [None] * 4
+
+
+def test_many_expected_keys_of_large_rows_are_read_whole(engine: Engine) -> None:
+    """More than the client of TiKV takes in one answer, by far, and twice."""
+    keys = [b"k%06d" % number for number in range(120)]
+    for low in range(0, 120, 40):
+        batch = Batch()
+        for key in keys[low : low + 40]:
+            batch.put(key, key * 10_000)
+        engine.write(batch, sync=True)
+    for _ in range(2):
+        engine.expect(keys)
+        assert all(engine.get(key) == key * 10_000 for key in keys)
+
+
+def test_hint_to_a_closed_engine_raises_nothing_and_get_tells(engine: Engine) -> None:
+    engine.write(Batch().put(b"a", b"1"), sync=True)
+    engine.expect([b"a", b"b"])
+    engine.close()
+    for _ in range(2):
+        with pytest.raises(EngineClosed):
+            engine.get(b"a")
+        engine.expect([b"a", b"b"])
 
 
 def test_disk_bytes_grows_with_what_is_written(engine: Engine) -> None:

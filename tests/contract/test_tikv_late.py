@@ -4,12 +4,14 @@ already, or never will be.
 A relay before the store holds back what a write has under way, at a moment that differs from try to
 try: before its first read, between its phases, before or behind its commit. Meanwhile a connection
 that passes opens the store and reads it; then what was held is delivered, and the write goes on.
-The same without the row that an opening writes shows that such commits do land.
+The same without the row that an opening writes shows that such commits do land. The moments are
+drawn: the same ones in CI, and five to ten times as many, new ones, in the soak.
 """
 
 from __future__ import annotations
 
 import random
+import secrets
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +32,7 @@ from tests.tikv.late import Late
 pytestmark = pytest.mark.tikv
 
 TRIES: Final = 20
+SOAK_TRIES: Final = 100
 HELD_AFTER_S_MAX: Final = 0.006  # a write takes about 4 ms
 GIVES_UP_S: Final = 0.3
 ARRIVES_S: Final = 0.2
@@ -43,6 +46,12 @@ class Planted:
         self.addresses = [cluster.pd_address]
         self.chance = random.Random(7)
         self.ended: EngineError | None = None
+
+    def drawn_anew(self) -> None:
+        """Other moments in each run; the seed is printed."""
+        seed = secrets.randbelow(1_000_000)
+        print(f"seed {seed}")
+        self.chance.seed(seed)
 
     def open(self) -> TikvEngine:
         return TikvEngine.open(self.addresses, b"s", create=True)
@@ -89,11 +98,11 @@ def planted(
         yield planted
 
 
-def test_write_that_goes_on_late_never_lands_behind_another_opening(planted: Planted) -> None:
+def opened_elsewhere(planted: Planted, tries: int) -> None:
     """As of a process that was stopped for a while: it learns of nothing in time."""
     seen: Counter[tuple[str, bool]] = Counter()
     first = planted.open()
-    for number in range(TRIES):
+    for number in range(tries):
         thread = planted.write(first, number)
         second = planted.open()
         landed = newest(second, number)
@@ -108,6 +117,16 @@ def test_write_that_goes_on_late_never_lands_behind_another_opening(planted: Pla
         first = second
     first.close()
     assert sum(count for (_, landed), count in seen.items() if not landed) >= 3, seen
+
+
+def test_write_that_goes_on_late_never_lands_behind_another_opening(planted: Planted) -> None:
+    opened_elsewhere(planted, TRIES)
+
+
+@pytest.mark.slow
+def test_write_that_goes_on_late_never_lands_at_a_hundred_moments(planted: Planted) -> None:
+    planted.drawn_anew()
+    opened_elsewhere(planted, SOAK_TRIES)
 
 
 def test_write_that_goes_on_late_lands_where_the_other_only_reads(planted: Planted) -> None:
@@ -129,13 +148,11 @@ def test_write_that_goes_on_late_lands_where_the_other_only_reads(planted: Plant
     assert late >= 1
 
 
-def test_late_commit_never_lands_behind_a_reopening(
-    planted: Planted, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tikv, "WRITE_S", GIVES_UP_S)
+def reopened(planted: Planted, tries: int) -> None:
+    """The writer itself gives up, and is usable again."""
     seen: Counter[tuple[str, bool]] = Counter()
     engine = planted.open()
-    for number in range(TRIES // 2):
+    for number in range(tries):
         planted.write(engine, number).join()
         engine.reopen()
         landed = newest(engine, number)
@@ -148,3 +165,19 @@ def test_late_commit_never_lands_behind_a_reopening(
         seen["written" if ended is None else type(ended).__name__, landed] += 1
     engine.close()
     assert seen[EngineUncertain.__name__, False] >= 1, seen
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write gives up before what is held is delivered."""
+    monkeypatch.setattr(tikv, "WRITE_S", GIVES_UP_S)
+
+
+def test_late_commit_never_lands_behind_a_reopening(planted: Planted, impatient: None) -> None:
+    reopened(planted, TRIES // 2)
+
+
+@pytest.mark.slow
+def test_late_commit_never_lands_at_a_hundred_moments(planted: Planted, impatient: None) -> None:
+    planted.drawn_anew()
+    reopened(planted, SOAK_TRIES)

@@ -1,8 +1,9 @@
-"""The store under test: `kubebraid serve` in a process of its own, a whole dev-cluster, or a real
-etcd in its place.
+"""The store under test: `kubebraid serve` in a process of its own, a whole dev-cluster on disks or
+on TiKV, or a real etcd in its place.
 
 A store keeps its folder and its port over restarts, so that a client that lost it finds it again.
 Of a cluster the endpoint is the first router's; `endpoints` has all, and `members` the processes.
+One on TiKV comes with a PD and one TiKV store of its own (tests/tikv), which outlive its kills.
 etcd is here for two reasons: the suite itself is checked on it (KUBEBRAID_E2E_STORE=etcd), and it
 is the twin whose answers ours are compared with (twin.py).
 """
@@ -19,9 +20,12 @@ from pathlib import Path
 from typing import Final
 
 from kubebraid.cli.bench.servers import free_port
+from kubebraid.shard.storage import tikv_link
+from kubebraid.shard.storage.tikv_errors import EngineUnsupported
 from tests.e2e.cluster import Members, free_block
 from tests.e2e.etcdctl import Etcdctl
-from tests.e2e.processes import Peers, Supervisor, Timeout, listens, wait_for
+from tests.e2e.processes import Peers, Supervisor, Timeout, listens, missing, wait_for
+from tests.tikv.cluster import Cluster
 
 READY_S_MAX: Final = 15.0
 TERMINATE_S_MAX: Final = 10.0
@@ -37,14 +41,27 @@ class Kind(Enum):
     GRPCIO = "grpcio"
     ETCD = "etcd"
     CLUSTER = "cluster"
+    TIKV = "tikv"
+
+    @property
+    def is_cluster(self) -> bool:
+        """Coordinators, shards and routers, wherever the shards keep their data."""
+        return self in (Kind.CLUSTER, Kind.TIKV)
 
 
 def _under_test() -> tuple[Kind, ...]:
     asked = os.environ.get("KUBEBRAID_E2E_STORE", "")
-    return (Kind(asked),) if asked in ("etcd", "cluster") else (Kind.NATIVE, Kind.GRPCIO)
+    one = asked in ("etcd", "cluster", "tikv")
+    return (Kind(asked),) if one else (Kind.NATIVE, Kind.GRPCIO)
 
 
 UNDER_TEST: Final = _under_test()
+
+
+def need_tikv_client() -> None:
+    """End the test where there is no client of TiKV."""
+    if not tikv_link.available():
+        missing(f"tikv-client is not installed: {EngineUnsupported.hint}")
 
 
 def kubebraid_environment() -> dict[str, str]:
@@ -90,6 +107,11 @@ def cluster_argv(data_dir: Path, base_port: int) -> list[str]:
     ]
 
 
+def tikv_flags(pd_address: str, store: str) -> tuple[str, ...]:
+    """What puts the shards of a cluster on TiKV; `store` is what their stores' names begin with."""
+    return ("--engine=tikv", f"--pd={pd_address}", f"--tikv-store={store}")
+
+
 def state_file_of(data_dir: Path) -> Path:
     """Beside the data directory, so that a copy or a removal of that one leaves it alone."""
     return data_dir.with_name(f"{data_dir.name}-state.json")
@@ -122,15 +144,20 @@ class Store:
         """`flags` are more of the server's own, which both programs call by the same names."""
         self.kind = kind
         self.data_dir = data_dir or supervisor.folder / f"{name}-data"
-        is_cluster = kind is Kind.CLUSTER
-        self.port = free_block(ROUTERS + COORDINATORS + SHARDS) if is_cluster else free_port()
+        self.tikv: Cluster | None = None
+        if kind is Kind.TIKV:
+            need_tikv_client()
+            self.tikv = Cluster(supervisor, supervisor.folder / f"{name}-tikv")
+            flags = (*tikv_flags(self.tikv.pd_address, "e2e"), *flags)
+        ports_of_all = ROUTERS + COORDINATORS + SHARDS
+        self.port = free_block(ports_of_all) if kind.is_cluster else free_port()
         self.metrics_port = free_port()
         self.endpoint = f"http://127.0.0.1:{self.port}"
-        ports = range(self.port, self.port + (ROUTERS if is_cluster else 1))
+        ports = range(self.port, self.port + (ROUTERS if kind.is_cluster else 1))
         self.endpoints = [f"http://127.0.0.1:{port}" for port in ports]
         self.members = Members(state_file_of(self.data_dir))
         self.etcdctl = Etcdctl(peers, self.endpoint)
-        if is_cluster:
+        if kind.is_cluster:
             argv = cluster_argv(self.data_dir, self.port)
             env = kubebraid_environment()
         elif kind is Kind.ETCD:
@@ -145,15 +172,17 @@ class Store:
         """Start it; the seconds until it answered."""
         began = time.monotonic()
         self.members.state_file.unlink(missing_ok=True)  # a killed cluster leaves it
+        if self.tikv is not None and not self.tikv.pd.alive:
+            self.tikv.start()
         self.process.start()
-        seconds = CLUSTER_READY_S_MAX if self.kind is Kind.CLUSTER else READY_S_MAX
+        seconds = CLUSTER_READY_S_MAX if self.kind.is_cluster else READY_S_MAX
         wait_for(f"{self.kind.value} to be ready", self._ready, seconds)
         return time.monotonic() - began
 
     def _ready(self) -> bool:
         if not self.process.alive:
             raise Timeout(f"the store ended with exit code {self.process.code} before it was ready")
-        if self.kind is Kind.CLUSTER and not self.members.state_file.exists():
+        if self.kind.is_cluster and not self.members.state_file.exists():
             return False
         if not listens(self.port) or self.etcdctl.run("endpoint", "health").code != 0:
             return False
@@ -168,8 +197,8 @@ class Store:
 
     def terminate(self) -> int:
         """SIGTERM; the exit code."""
-        is_cluster = self.kind is Kind.CLUSTER
-        return self.process.terminate(CLUSTER_TERMINATE_S_MAX if is_cluster else TERMINATE_S_MAX)
+        longest = CLUSTER_TERMINATE_S_MAX if self.kind.is_cluster else TERMINATE_S_MAX
+        return self.process.terminate(longest)
 
     def kill(self) -> None:
         """SIGKILL, of a cluster to dev-cluster, which takes all of its processes with it."""

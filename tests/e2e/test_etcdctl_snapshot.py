@@ -44,7 +44,7 @@ def restored(supervisor: Supervisor, peers: Peers, kind: Kind, file: Path, *flag
     """A running store made from a snapshot, in a directory of its own."""
     data_dir = file.with_suffix(".data")
     ctl("restore", str(file), "--data-dir", str(data_dir), *flags).ok()
-    served = Kind.NATIVE if kind is Kind.CLUSTER else kind  # one process, whatever was saved
+    served = Kind.NATIVE if kind.is_cluster else kind  # one process, whatever was saved
     store = Store(supervisor, peers, served, "restored", data_dir)
     store.start()
     return store

@@ -11,11 +11,9 @@ from pathlib import Path
 import pytest
 
 from kubebraid.cli.bench.servers import free_port
-from kubebraid.shard.storage import tikv_link
-from kubebraid.shard.storage.tikv_errors import EngineUnsupported
 from tests.e2e.etcdctl import Etcdctl
-from tests.e2e.processes import Peers, Process, Supervisor, listens, missing, wait_for
-from tests.e2e.store import kubebraid_environment
+from tests.e2e.processes import Peers, Process, Supervisor, listens, wait_for
+from tests.e2e.store import kubebraid_environment, need_tikv_client
 from tests.tikv.cluster import Cluster
 
 pytestmark = pytest.mark.tikv
@@ -44,8 +42,7 @@ class Served:
 def test_keys_outlive_a_kill_and_an_end_and_a_second_process_deposes_the_first(
     tmp_path: Path, peers: Peers
 ) -> None:
-    if not tikv_link.available():
-        missing(f"tikv-client is not installed: {EngineUnsupported.hint}")
+    need_tikv_client()
     (tmp_path / "tikv").mkdir()
     with Cluster.started(tmp_path / "tikv") as cluster, Supervisor(tmp_path) as supervisor:
         first = Served(supervisor, peers, cluster.pd_address, "first")

@@ -14,6 +14,7 @@ from kubebraid.base.keyspace import KeyRange
 from kubebraid.base.limits import LEASE_RETRY_MS
 from kubebraid.base.reshard import Phase
 from kubebraid.base.tabletmap import Tablet, TabletMap
+from kubebraid.shard import maps
 from kubebraid.shard.witness import epoch
 from tests.moving import MOVED, SYSTEM, Moving
 
@@ -264,6 +265,21 @@ def test_inv21_a_drained_shard_leaves_every_lease() -> None:
     assert not pair.engines["shard-2"].scan(b"e", b"f", 1), "durably"
     assert pair.revoke(1).error is None
     nowhere(pair, 1)
+
+
+def test_inv21_of_more_leases_than_a_batch_may_hold_each_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(maps, "LEASES_WIPED", 2)
+    pair = placed("shard-0")
+    for lease in range(1, 6):
+        pair.grant(lease)
+        pair.put(b"e%d" % lease, lease=lease)
+    assert len(pair.engines["shard-2"].scan(b"e", b"f", 9)) > 2
+    pair.move(5, "shard-1")
+    pair.switch()
+    assert not len(pair.owned["shard-2"].leases)
+    assert not pair.engines["shard-2"].clone().scan(b"e", b"f", 1), "durably"
 
 
 def test_a_drained_shard_runs_restarts_and_receives() -> None:

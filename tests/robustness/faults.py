@@ -93,13 +93,13 @@ class Faults:
         self._answered = answered
         self.injected: list[Injected] = []
 
-    async def run(self, seconds: float) -> None:
-        """One after the other for so long."""
+    async def run(self, seconds: float, count_min: int) -> None:
+        """One after the other for so long, and until there were so many."""
         now = asyncio.get_running_loop().time
         began = now()
         for fault in schedule(self._chance):
             await asyncio.sleep(GAP_S)
-            if now() - began >= seconds:
+            if now() - began >= seconds and len(self.injected) >= count_min:
                 return
             name = await self._name(fault.target)
             began_s, around = now() - began, self._chance.random() < 0.5

@@ -42,7 +42,8 @@ LOOK_S: Final = 0.5  # how long bytes are counted to find the holder
 class Cluster:
     """All processes, all relays."""
 
-    def __init__(self, supervisor: Supervisor, folder: Path) -> None:
+    def __init__(self, supervisor: Supervisor, folder: Path, shard_flags: Sequence[str]) -> None:
+        """`shard_flags` say where shards keep their data; if there are none, in the folder."""
         names = (*COORDINATORS, *SHARDS, *ROUTERS)
         base = free_block(len(names))
         self._ports = {name: base + place for place, name in enumerate(names)}
@@ -53,6 +54,7 @@ class Cluster:
         self.processes: dict[str, Process] = {}
         self._supervisor = supervisor
         self._folder = folder
+        self._shard_flags = tuple(shard_flags)
         self._stopped: set[str] = set()
 
     @property
@@ -103,9 +105,11 @@ class Cluster:
                 f"--advertise-client-urls=http://{outside}",
             )
             return [*argv, *urls]
-        argv += [f"--listen={listen}", f"--data-dir={self._folder / name}"]
+        argv.append(f"--listen={listen}")
+        directory = f"--data-dir={self._folder / name}"
         if role == "shard":
-            return [*argv, f"--advertise={outside}"]
+            return [*argv, f"--advertise={outside}", *(self._shard_flags or (directory,))]
+        argv.append(directory)
         state = f"--initial-cluster-state={'existing' if founded else 'new'}"
         return [*argv, state, f"--initial-shards={','.join(SHARDS)}", f"--tablets={LAYOUT}"]
 

@@ -94,11 +94,19 @@ class Verdict:
 class Run:
     """One run in a folder of its own."""
 
-    def __init__(self, seed: int, seconds: float, supervisor: Supervisor, folder: Path) -> None:
+    def __init__(
+        self,
+        seed: int,
+        seconds: float,
+        supervisor: Supervisor,
+        folder: Path,
+        shard_flags: Sequence[str] = (),
+        faults_min: int = 0,
+    ) -> None:
         self.history = History()
-        self._seed, self._seconds = seed, seconds
+        self._seed, self._seconds, self._faults_min = seed, seconds, faults_min
         self._chance = Random(f"{seed} visitors")
-        self._cluster = Cluster(supervisor, folder)
+        self._cluster = Cluster(supervisor, folder, shard_flags)
         self._numbers = numbers()
         self._workers: list[Worker] = []
         self._followers: list[Follower] = []
@@ -173,7 +181,7 @@ class Run:
         return min(follower.seen for follower in whole) - KEPT
 
     async def _misfortune(self) -> None:
-        await self._faults.run(self._seconds)
+        await self._faults.run(self._seconds, self._faults_min)
         self._stop.set()
 
     def _answered(self, since: float) -> bool:
@@ -222,10 +230,18 @@ class Run:
         return verdict
 
 
-def run(seed: int, seconds: float, folder: Path) -> Verdict:
-    """Play and judge; the history stays in the folder. Raises Broken."""
+def run(
+    seed: int,
+    seconds: float,
+    folder: Path,
+    shard_flags: Sequence[str] = (),
+    faults_min: int = 0,
+) -> Verdict:
+    """Play and judge; the history stays in the folder. `shard_flags` say where shards keep their
+    data, if not there too; a machine that is so busy that there were fewer than `faults_min` faults
+    plays longer. Raises Broken."""
     with Supervisor(folder) as supervisor:
-        one = Run(seed, seconds, supervisor, folder)
+        one = Run(seed, seconds, supervisor, folder, shard_flags, faults_min)
         try:
             asyncio.run(one.play())
         finally:

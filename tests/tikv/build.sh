@@ -39,25 +39,96 @@ build() {
   digest "$name" > "$folder/src/tikv-$name.digest"
 }
 
+# change FILE LINE REPLACEMENT: what sed is to make of the one line that matches; without it the library is another one.
+change() {
+  if [ "$(grep -c "$2" "$1")" != 1 ]; then
+    echo "build.sh: the line of unistore that has to be changed is not in $1: $2" >&2
+    exit 1
+  fi
+  sed -i "s/$2/$3/" "$1"
+}
+
 if ! have pd; then
   enter pd
   build pd -tags without_dashboard github.com/tikv/pd/cmd/pd-server # without its web pages
 fi
 
-# One line of the library is changed in a copy: having applied raft entries it empties them, while some still wait to be
-# sent, so that a follower gets empty ones and panics. (An overlay over the module cache is refused by Go 1.26.)
+# Two faults of the library are mended in a copy (an overlay over the module cache is refused by Go 1.26):
+# - Having applied raft entries it empties them, while some wait to be sent: a follower gets empty ones and panics.
+# - Locks are in memory only. A store that starts restores them from its raft log, but reads one kind of entries and by
+#   default writes another; what it cannot read it passes over without a word. So a killed store forgot what had been
+#   prewritten, and the rows of a committed transaction whose locks no client had settled yet were lost. Now the kind
+#   that is written is read. (Writing the other kind would not do: applying a commit of that kind it looks for the lock
+#   in the store before the batch under way, where a newer one may be.)
 # Without checklinkname=0 the linker refuses how modules of 2021 reach into Go's runtime.
 if ! have store; then
   enter store
   go mod download github.com/ngaut/unistore
   cp -r "$(go list -m -f '{{.Dir}}' github.com/ngaut/unistore)" unistore
   chmod -R u+w unistore
-  applier=unistore/tikv/raftstore/applier.go
-  if [ "$(grep -c '^\s*apply\.entries\[i\] = eraftpb\.Entry{}$' $applier)" != 1 ]; then
-    echo "build.sh: the line of unistore that has to be changed is not there." >&2
-    exit 1
-  fi
-  sed -i.before 's/^\(\s*\)apply\.entries\[i\] = eraftpb\.Entry{}$/\1_ = i/' $applier
+  change unistore/tikv/raftstore/applier.go '^\(\s*\)apply\.entries\[i\] = eraftpb\.Entry{}$' '\1_ = i'
+  change unistore/server/server.go 'raftstore\.RestoreLockStore(' 'raftstore.RestoreLocks('
+  cat > unistore/tikv/raftstore/restore_locks.go << 'END'
+package raftstore
+
+import (
+	"github.com/ngaut/unistore/tikv/mvcc"
+	"github.com/ngaut/unistore/tikv/raftstore/raftlog"
+	"github.com/pingcap/badger"
+	"github.com/pingcap/kvproto/pkg/eraftpb"
+)
+
+// RestoreLocks applies what was applied before once more, to the locks alone.
+func RestoreLocks(offset uint64, bundle *mvcc.DBBundle, logs *badger.DB) error {
+	last := make(map[string]int) // an entry that lost to another leader's was written before it, at the same index
+	at := 0
+	err := logs.IterateVLog(offset, func(e badger.Entry) {
+		at++
+		if isRaftLogKey(e.Key.UserKey) && len(e.Value) > 0 {
+			last[string(e.Key.UserKey)] = at
+		}
+	})
+	if err != nil {
+		return err
+	}
+	txn := bundle.DB.NewTransaction(false)
+	defer txn.Discard()
+	indices := make(map[uint64]uint64)
+	locks := &mvcc.DBBundle{LockStore: bundle.LockStore}
+	at = 0
+	var failed error
+	err = logs.IterateVLog(offset, func(e badger.Entry) {
+		at++
+		if failed != nil || last[string(e.Key.UserKey)] != at {
+			return
+		}
+		applied, err := isRaftLogApplied(e.Key.UserKey, indices, txn)
+		if err == nil && applied {
+			err = restoreLocksOf(e.Value, locks)
+		}
+		failed = err
+	})
+	if failed != nil {
+		return failed
+	}
+	return err
+}
+
+func restoreLocksOf(value []byte, locks *mvcc.DBBundle) error {
+	var entry eraftpb.Entry
+	if err := entry.Unmarshal(value); err != nil {
+		return err
+	}
+	if entry.EntryType != eraftpb.EntryType_EntryNormal ||
+		len(entry.Data) == 0 || entry.Data[0] != raftlog.CustomRaftLogFlag {
+		return nil
+	}
+	replayed := &applyContext{wb: new(WriteBatch)}
+	new(applier).execCustomLog(replayed, raftlog.NewCustom(entry.Data))
+	replayed.wb.entries = nil
+	return replayed.wb.WriteToKV(locks)
+}
+END
   printf 'module github.com/ngaut/unistore\n\ngo 1.16\n' > unistore/go.mod
   go mod edit -replace github.com/ngaut/unistore=./unistore
   build store -ldflags=-checklinkname=0 .

@@ -7,7 +7,7 @@ it serves tests of behaviour and of faults, and its numbers are not TiKV's.
 Words: a store is *stopped* by SIGSTOP: its connections stay open and say nothing.
 
 Invariants:
-- `started` returns when every region has its replicas and a leader, so the first call succeeds;
+- `start` returns when every region has its replicas and a leader, so the first call succeeds;
 - a store keeps its folder and its port over a kill, as PD does.
 
 Worked example: `with Cluster.started(folder, stores=3) as cluster: cluster.store(0).kill()`; the
@@ -20,10 +20,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -51,10 +52,16 @@ class Cluster:
     """PD and its stores."""
 
     def __init__(
-        self, supervisor: Supervisor, stores: int, before: Callable[[int], int] | None
+        self,
+        supervisor: Supervisor,
+        folder: Path,
+        stores: int = 1,
+        before: Callable[[int], int] | None = None,
+        flags: Sequence[str] = (),
     ) -> None:
+        """Not yet started; its data and its detailed logs lie in `folder`."""
         assert stores in (1, REPLICAS_MAX), stores
-        folder = supervisor.folder
+        folder.mkdir(exist_ok=True)
         program = binary("tikv-store")
         self.pd_port, peer_port = free_port(), free_port()
         self.store_ports = [free_port() for _ in range(stores)]
@@ -84,6 +91,7 @@ class Cluster:
                     f"-advertise=127.0.0.1:{told[index]}",
                     f"-data-dir={folder / f'store{index}'}",
                     f"-log-file={folder / f'store{index}.detail.log'}",
+                    *flags,
                 ],
             )
             for index, port in enumerate(self.store_ports)
@@ -92,19 +100,32 @@ class Cluster:
     @classmethod
     @contextmanager
     def started(
-        cls, folder: Path, stores: int = 1, before: Callable[[int], int] | None = None
+        cls,
+        folder: Path,
+        stores: int = 1,
+        before: Callable[[int], int] | None = None,
+        flags: Sequence[str] = (),
     ) -> Iterator[Cluster]:
         """A running one, ended at the end of the block. `before` makes a relay before a port; its
-        own port is the one that clients are told."""
-        with Supervisor(folder) as supervisor:
-            cluster = cls(supervisor, stores, before)
-            cluster.start_pd()
-            for index in range(stores):
-                cluster.start_store(index)
-            wait_for("the stores to register", cluster._registered, START_S)
-            cluster._obeyed()
-            wait_for("replicas of all regions", cluster._replicated, START_S)
-            yield cluster
+        own port is the one that clients are told. The flags are every store's."""
+        try:
+            with Supervisor(folder) as supervisor:
+                cluster = cls(supervisor, folder, stores, before, flags)
+                cluster.start()
+                yield cluster
+        finally:
+            # Half a gigabyte each, however little is in them; the logs stay.
+            for name in ("pd", *(f"store{index}" for index in range(stores))):
+                shutil.rmtree(folder / name, ignore_errors=True)
+
+    def start(self) -> None:
+        """All of it, for the first time."""
+        self.start_pd()
+        for index in range(len(self.stores)):
+            self.start_store(index)
+        wait_for("the stores to register", self._registered, START_S)
+        self._obeyed()
+        wait_for("replicas of all regions", self._replicated, START_S)
 
     @property
     def pd_address(self) -> str:
@@ -124,8 +145,10 @@ class Cluster:
         wait_for("the store to serve", lambda: store.text().count("serving") > before, START_S)
 
     def stop_store(self, index: int) -> None:
-        """SIGSTOP."""
-        os.kill(self.stores[index].pid, signal.SIGSTOP)
+        """SIGSTOP; no thread of it runs any more when this returns, on a busy machine neither."""
+        pid = self.stores[index].pid
+        os.kill(pid, signal.SIGSTOP)
+        wait_for("the store to stop", lambda: set(_states(pid)) == {"T"}, START_S)
 
     def resume_store(self, index: int) -> None:
         """SIGCONT."""
@@ -184,6 +207,13 @@ class Cluster:
             and not region.get("pending_peers")
         ]
         return bool(regions) and len(whole) == len(regions)
+
+
+def _states(pid: int) -> Iterator[str]:
+    """Of a process's threads, as the kernel names them: T is one that SIGSTOP has reached."""
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        text = stat.read_text()
+        yield text[text.rindex(")") + 2]
 
 
 @contextmanager

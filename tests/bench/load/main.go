@@ -46,6 +46,7 @@ var commands = map[string]func(context.Context, *Options) error{
 	"fill":          fill,
 	"put":           put,
 	"create":        create,
+	"insert-read":   insertRead,
 	"update":        update,
 	"delete":        casDelete,
 	"list":          list,

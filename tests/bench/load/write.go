@@ -83,15 +83,19 @@ func putter(o *Options, leases []int64) func(context.Context, *Worker, int) erro
 // create writes --keys new keys, each in a transaction that finds it absent.
 func create(ctx context.Context, o *Options) error {
 	do := func(ctx context.Context, w *Worker, number int) error {
-		key := keyName(o.Prefix, o.From+number)
-		_, err := commit(ctx, w.link, &pb.TxnRequest{
-			Compare: unchanged(key, 0),
-			Success: []*pb.RequestOp{putOp(key, w.value(o.ValueSize))},
-			Failure: []*pb.RequestOp{getOp(key)},
-		})
-		return err
+		return insert(ctx, w, keyName(o.Prefix, o.From+number), o.ValueSize)
 	}
 	return finish(run(ctx, o, "create", o.Keys, do))
+}
+
+// insert writes a key that has to be absent.
+func insert(ctx context.Context, w *Worker, key []byte, size int) error {
+	_, err := commit(ctx, w.link, &pb.TxnRequest{
+		Compare: unchanged(key, 0),
+		Success: []*pb.RequestOp{putOp(key, w.value(size))},
+		Failure: []*pb.RequestOp{getOp(key)},
+	})
+	return err
 }
 
 // update writes --total times over the keys that are there, each write knowing the one before it.

@@ -1,11 +1,13 @@
 // tikv-store: one store of a TiKV-protocol cluster for tests, on 127.0.0.1: ngaut/unistore as a library, with raft.
 //
 // It is not TiKV: it speaks its protocol, replicates by raft and splits regions, and its numbers are its own. Where its
-// answers differ from TiKV's in a way that a client sees, answers.go mends them. `-split` is a client instead: it splits
-// regions at the given keys and ends.
+// answers differ from TiKV's in a way that a client sees, answers.go mends them. Versions below PD's safe point are
+// dropped by compactions, which come often enough for a test to see if `-memtable` is small. `-split` is a client
+// instead: it splits regions at the given keys and ends.
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"net"
@@ -18,7 +20,9 @@ import (
 	"github.com/ngaut/unistore/config"
 	"github.com/ngaut/unistore/pd"
 	"github.com/ngaut/unistore/server"
+	"github.com/ngaut/unistore/tikv"
 	"github.com/pingcap/kvproto/pkg/deadlock"
+	"github.com/pingcap/kvproto/pkg/kvrpcpb"
 	"github.com/pingcap/kvproto/pkg/tikvpb"
 	"github.com/pingcap/log"
 	"github.com/zhangjinpeng1987/raft"
@@ -33,6 +37,7 @@ const (
 	pdHeartbeat   = "2s"
 	requestMax    = 32 << 20
 	clientPingMin = 2 * time.Second // the client pings more often than grpc-go's default allows
+	safePointPoll = time.Second     // the library's own, of a minute, is too slow for a test
 )
 
 // raftLogger gives the raft library the log of everything else.
@@ -48,6 +53,7 @@ func main() {
 	data := flag.String("data-dir", "", "folder of its files")
 	logFile := flag.String("log-file", "", "file of its log")
 	regionKeys := flag.Int64("region-keys", 960000, "a region of 1.5 times so many keys is split")
+	memtable := flag.Int64("memtable", config.DefaultConf.Engine.MaxMemTableSize, "bytes that are written before a flush")
 	sync := flag.Bool("sync", false, "every write is synced to disk")
 	split := flag.String("split", "", "keys in hex, comma separated: split there and end")
 	flag.Parse()
@@ -77,6 +83,7 @@ func main() {
 	settings.Coprocessor.RegionSplitKeys = *regionKeys
 	settings.Engine.DBPath = *data
 	settings.Engine.SyncWrite = *sync
+	settings.Engine.MaxMemTableSize = *memtable
 	exitOn(serve(*listen, &settings, client))
 }
 
@@ -97,6 +104,7 @@ func serve(listen string, settings *config.Config, client pd.Client) error {
 	)
 	tikvpb.RegisterTikvServer(frontend, answers{store})
 	deadlock.RegisterDeadlockServer(frontend, store)
+	go followSafePoint(store, client)
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, syscall.SIGINT, syscall.SIGTERM)
 	go func() {
@@ -107,6 +115,19 @@ func serve(listen string, settings *config.Config, client pd.Client) error {
 	err = frontend.Serve(socket)
 	store.Stop()
 	return err
+}
+
+// followSafePoint tells the store of PD's safe point, as TiKV's own does: it asks PD.
+func followSafePoint(store *tikv.Server, client pd.Client) {
+	for range time.Tick(safePointPoll) {
+		point, err := client.GetGCSafePoint(context.Background())
+		if err == nil && point > 0 {
+			_, err = store.KvGC(context.Background(), &kvrpcpb.GCRequest{Context: &kvrpcpb.Context{}, SafePoint: point})
+		}
+		if err != nil {
+			log.Warn("safe point", zap.Error(err))
+		}
+	}
 }
 
 func exitOn(err error) {

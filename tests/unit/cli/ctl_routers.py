@@ -16,7 +16,7 @@ from typing import Final
 
 import grpc
 
-from kubebraid.base.reshard import Control
+from kubebraid.base.reshard import Control, HandOver
 from kubebraid.proto import adminreshard as wire
 from kubebraid.proto.adminreshard import Part, Plan, PlanRequest, Progress, Step
 from kubebraid.proto.adminwire import CLUSTER_STATUS, ClusterStatus, encode_status
@@ -54,6 +54,7 @@ class FakeCluster:
         self.requests: list[PlanRequest] = []
         self.controls: list[Control] = []
         self.removed: list[str] = []
+        self.handed: list[HandOver] = []
         self.lists = 0
         self.others: tuple[Progress, ...] = ()  # of the same plan
         self.refusals: dict[str, list[Refusal]] = {}
@@ -86,6 +87,9 @@ class FakeCluster:
             case wire.REMOVE_SHARD:
                 self.removed.append(wire.decode_remove(body))
                 return wire.encode_removed()
+            case wire.HAND_OVER_SHARD:
+                self.handed.append(wire.decode_hand_over(body))
+                return wire.encode_handed_over()
             case wire.LIST_RESHARD:
                 return wire.encode_list(self._listed(wire.decode_list_request(body)))
             case _:

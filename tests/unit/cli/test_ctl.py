@@ -51,6 +51,15 @@ def test_shard_that_is_down_names_its_tablets() -> None:
     assert problem.about == ("shard", "tablet")
 
 
+def test_shard_on_tikv_that_is_down_needs_no_directory() -> None:
+    down = shards(s1="down")
+    hosted = tuple(shard._replace(host="s0") for shard in down.shards)
+    problem = one(down._replace(shards=hosted))
+    assert problem.do.endswith(
+        "in which another host takes it; if none does, start s0 again with the flags it had"
+    )
+
+
 def test_shard_that_was_never_started_is_told_how_to() -> None:
     problem = one(shards(s0="never started"))
     assert problem.what.startswith("shard s0 was never started; its 2 tablets are down")
@@ -174,6 +183,7 @@ def test_shard_list_counts_tablets() -> None:
                 "name": "s0",
                 "address": "h:4",
                 "state": "up",
+                "host": None,
                 "incarnation": 255,
                 "tablets": 2,
                 "store": "d0",
@@ -185,6 +195,7 @@ def test_shard_list_counts_tablets() -> None:
                 "name": "s1",
                 "address": "h:5",
                 "state": "down",
+                "host": None,
                 "incarnation": 16,
                 "tablets": 2,
                 "store": "d1",
@@ -274,6 +285,22 @@ def test_tables_name_what_is_down() -> None:
     assert "\n 3  pods.1" in shown.replace("\n3 ", "\n 3 ")
     assert "default-0" not in shown, "of a tablet that is up and lags nothing there is no news"
     assert "problems   1\n- shard s1" in shown
+
+
+def test_hosts_are_a_column_where_there_are_any() -> None:
+    assert "HOST" not in tables.shard_list(HEALTHY)
+    one_of_two = (HEALTHY.shards[0], HEALTHY.shards[1]._replace(host="s0"))
+    status = HEALTHY._replace(shards=one_of_two)
+    lines = tables.shard_list(status).splitlines()
+    assert [line.split()[:5] for line in lines] == [
+        ["NAME", "ADDRESS", "STATE", "HOST", "TABLETS"],
+        ["s0", "h:4", "up", "-", "2"],
+        ["s1", "h:5", "up", "s0", "2"],
+    ]
+    assert lines[0] in tables.whole(status, [])
+    told = documents.shard_list(status)["shards"]
+    assert isinstance(told, list)
+    assert [shard["host"] for shard in told] == [None, "s0"]
 
 
 def test_healthy_status_says_so() -> None:

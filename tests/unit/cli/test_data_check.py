@@ -267,7 +267,7 @@ def test_shards_store_on_which_nothing_was_written_is_whole(
 ) -> None:
     directory = DataDir.open(tmp_path / "data")
     engine = directory.open_engine()
-    mark(engine, "shard-1")
+    mark(engine, "shard-1", "cluster")
     engine.close()
     directory.close()
     assert Run(capsys, tmp_path / "data").code == EXIT_WHOLE

@@ -61,7 +61,9 @@ def test_switch_may_be_off_in_a_variable() -> None:
         ("--shards=-1", "--shards=-1 is no number"),
         ("--routers=65", "--routers=65 is no number from 1 to 64"),
         ("--base-port=0", "--base-port=0 is no number from 1 to 65528"),
-        ("--engine=bolt", "--engine=bolt is none of rocksdb, memory"),
+        ("--engine=bolt", "--engine=bolt is none of rocksdb, memory, tikv"),
+        ("--pd=a", "--pd: 'a' is no HOST:PORT"),
+        ("--tikv-store=a b", "--tikv-store=a b is no name"),
         ("--tablets=/a/=5", "--tablets: .*'5' behind '/a/' is no number of buckets"),
         ("--watch-progress-notify-interval=0s", "must be positive"),
         ("--max-request-bytes=-1", "--max-request-bytes=-1 is no number"),
@@ -72,6 +74,22 @@ def test_switch_may_be_off_in_a_variable() -> None:
 def test_refusal_names_the_flag(flag: str, sentence: str) -> None:
     with pytest.raises(BadFlags, match=sentence):
         parse(flag)
+
+
+def test_pd_of_another_engine_is_refused() -> None:
+    with pytest.raises(BadFlags, match="--pd is for --engine=tikv"):
+        parse("--engine=memory", "--pd=a:1")
+    config = parse("--engine=tikv", "--pd=a:1, b:2", "--tikv-store=mine")
+    assert (config.engine, config.pd, config.tikv_store) == ("tikv", "a:1,b:2", "mine")
+
+
+def test_tikv_is_there_or_is_started() -> None:
+    config = parse("--engine=tikv", "--tikv-bin=bin")
+    assert (config.pd, config.tikv_bin) == ("", str(Path("bin").absolute()))
+    with pytest.raises(BadFlags, match="--pd and --tikv-bin: one TiKV is there already, or one is"):
+        parse("--engine=tikv", "--pd=a:1", "--tikv-bin=bin")
+    with pytest.raises(BadFlags, match="--tikv-bin is for --engine=tikv"):
+        parse("--engine=memory", "--tikv-bin=bin")
 
 
 def test_the_last_port_is_still_a_port() -> None:

@@ -11,7 +11,17 @@ import pytest
 
 from kubebraid.cli.dev.argv import argv_of, endpoints, specs
 from kubebraid.cli.dev.config import DevConfig, parse_dev
-from kubebraid.cli.dev.site import Site, SiteDamaged, SiteRefused, free_ports, load, save, settle
+from kubebraid.cli.dev.site import (
+    NoPrograms,
+    PdUnknown,
+    Site,
+    SiteDamaged,
+    SiteRefused,
+    free_ports,
+    load,
+    save,
+    settle,
+)
 from kubebraid.cli.role_config import parse_coordinator, parse_router, parse_shard
 
 
@@ -70,6 +80,68 @@ def test_flags_that_contradict_the_cluster_are_refused(
     first = settled(tmp_path)
     with pytest.raises(SiteRefused, match=sentence):
         settled(tmp_path, flag, before=first)
+
+
+def test_stores_in_tikv_keep_the_name_that_was_drawn(tmp_path: Path) -> None:
+    with pytest.raises(PdUnknown, match="--engine=tikv needs --pd"):
+        settled(tmp_path, "--engine=tikv")
+    first = settled(tmp_path, "--engine=tikv", "--pd=a:1")
+    assert first.tikv_store.startswith("dev-")
+    assert settled(tmp_path, "--engine=tikv", "--pd=a:1").tikv_store != first.tikv_store
+    save(tmp_path, first)
+    assert load(tmp_path) == first
+    assert settled(tmp_path, before=first) == first
+    assert settled(tmp_path, "--pd=b:1", before=first) == replace(first, pd="b:1")
+    with pytest.raises(SiteRefused, match=f"--tikv-store=x: .* has {first.tikv_store}"):
+        settled(tmp_path, "--tikv-store=x", before=first)
+    assert settled(tmp_path, "--engine=tikv", "--pd=a:1", "--tikv-store=x").tikv_store == "x"
+
+
+def test_pd_of_a_cluster_that_is_not_on_tikv_is_refused(tmp_path: Path) -> None:
+    first = settled(tmp_path)
+    with pytest.raises(SiteRefused, match="--pd is for --engine=tikv: the engine is rocksdb"):
+        settled(tmp_path, "--pd=a:1", before=first)
+
+
+def programs(folder: Path) -> Path:
+    """Two that could be run, by their looks."""
+    folder.mkdir()
+    for name in ("tikv-pd", "tikv-store"):
+        (folder / name).write_text("#!/bin/false\n")
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def test_tikv_of_its_own_keeps_its_ports_whatever_the_roles_do(tmp_path: Path) -> None:
+    own = f"--tikv-bin={programs(tmp_path / 'bin')}"
+    first = settled(tmp_path, "--engine=tikv", own)
+    had = {name: first.ports[name] for name in ("pd-0", "pd-peer-0", "store-0")}
+    assert len(set(first.ports.values())) == 11
+    assert first.pd == f"127.0.0.1:{had['pd-0']}"
+    save(tmp_path, first)
+    assert load(tmp_path) == first
+    assert settled(tmp_path, before=first) == first
+    moved = settled(tmp_path, "--base-port=7000", before=first)
+    assert {name: moved.ports[name] for name in had} == had
+    assert moved.ports["router-0"] == 7_000
+    with pytest.raises(SiteRefused, match="a port of TiKV's is among those from there on"):
+        settled(tmp_path, f"--base-port={had['store-0']}", before=first)
+    with pytest.raises(SiteRefused, match=r"--pd=a:1: the cluster in .* has a TiKV of its own"):
+        settled(tmp_path, "--pd=a:1", before=first)
+    other = settled(tmp_path, "--engine=tikv", "--pd=a:1")
+    with pytest.raises(SiteRefused, match=r"--tikv-bin=.*: .* is on the TiKV at a:1"):
+        settled(tmp_path, own, before=other)
+    with pytest.raises(SiteRefused, match="--tikv-bin is for --engine=tikv: the engine is rocksdb"):
+        settled(tmp_path, own, before=settled(tmp_path))
+
+
+@pytest.mark.parametrize("lacks", ["tikv-pd", "tikv-store"])
+def test_folder_without_the_programs_is_refused(tmp_path: Path, lacks: str) -> None:
+    folder = programs(tmp_path / "bin")
+    (folder / lacks).chmod(0o644)
+    with pytest.raises(NoPrograms, match=f"--tikv-bin={folder}: there is no program {lacks}$"):
+        settled(tmp_path, "--engine=tikv", f"--tikv-bin={folder}")
+    assert "tests/tikv/build.sh builds" in NoPrograms.hint
 
 
 def test_cluster_in_memory_has_no_second_start(tmp_path: Path) -> None:
@@ -131,6 +203,24 @@ def test_roles_understand_their_command_lines(tmp_path: Path) -> None:
     }
     assert {router.txn_ops_max for router in routers} == {9}
     assert [router.client_urls[0] for router in routers] == endpoints(site)
+
+
+def test_shards_on_tikv_differ_in_their_stores_alone(tmp_path: Path) -> None:
+    config = config_of(tmp_path, "--engine=tikv", "--pd=a:1,b:2", "--shards=2")
+    site = settle(config, None)
+    shards = [parse_shard(argv, {}) for argv in of("shard", site, config)]
+    assert {shard.pd for shard in shards} == {("a:1", "b:2")}
+    assert [shard.tikv_prefix for shard in shards] == [site.tikv_store] * 2
+    assert [shard.member.name for shard in shards] == ["shard-0", "shard-1"]
+    assert not any("--data-dir" in word for argv in of("shard", site, config) for word in argv)
+
+
+def test_shard_that_was_removed_has_no_process_at_any_later_start(tmp_path: Path) -> None:
+    first = replace(settled(tmp_path), removed=["shard-1"])
+    save(tmp_path, first)
+    again = settled(tmp_path, before=load(tmp_path))
+    assert [spec.name for spec in specs(again) if spec.role == "shard"] == ["shard-0", "shard-2"]
+    assert again.names("shard") == ["shard-0", "shard-1", "shard-2"], "the number is what it was"
 
 
 def test_cluster_is_new_until_it_has_served(tmp_path: Path) -> None:

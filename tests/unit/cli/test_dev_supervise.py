@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kubebraid.cli.dev import state_file
-from kubebraid.cli.dev.supervise import STOP_GRACE_MS, Child, Spec, Supervisor
+from kubebraid.cli.dev.supervise import ROLES, STOP_GRACE_MS, Child, Spec, Supervisor
 
 SPECS = [
     Spec("coordinator", "coordinator-0", "127.0.0.1:1"),
@@ -39,14 +39,17 @@ class Process:
 class World:
     """Time, and what was made in it."""
 
-    def __init__(self, restart: bool = True) -> None:
+    def __init__(self, restart: bool = True, never: int | None = None) -> None:
+        """`never`: the exit code of who is not started again."""
         self.now_ms = 0
         self.made: list[Process] = []
         self.signals: list[tuple[int, str, str]] = []
         self.changes: list[tuple[str, bool]] = []
         self.deaf: set[str] = set()
-        self.supervisor = Supervisor(SPECS, self.launch, lambda _: restart, self.changed)
-        self.supervisor.start(0)
+        self.supervisor = Supervisor(
+            SPECS, self.launch, lambda _, code: restart and code != never, self.changed
+        )
+        self.supervisor.start(0, ROLES)
 
     def launch(self, spec: Spec) -> Process:
         self.made.append(Process(self, spec.name, 100 + len(self.made)))
@@ -101,6 +104,36 @@ def test_who_is_not_to_be_restarted_stays_away() -> None:
     assert world.changes[3:] == [("router-0", False)]
     child = world.supervisor.children[2]
     assert (child.is_up, child.code, child.pid) == (False, -9, world.newest("router-0").pid)
+
+
+def test_exit_code_decides_who_is_started_again() -> None:
+    world = World(never=4)
+    world.newest("shard-0").code = 4
+    world.newest("router-0").code = 1
+    world.pass_ms(10_000)
+    assert [process.name for process in world.made[3:]] == ["router-0"]
+
+
+def test_roles_are_started_when_they_are_asked_for() -> None:
+    world = World()
+    later = Supervisor(SPECS, world.launch, lambda *_: True, world.changed)
+    later.start(0, ["shard"])
+    for now_ms in range(0, 10_000, 100):
+        later.tick(now_ms)
+    assert [process.name for process in world.made[3:]] == ["shard-0"]
+    assert [child.starts for child in later.children] == [0, 1, 0]
+    later.start(10_000, ["router", "coordinator"])
+    assert [child.starts for child in later.children] == [1, 1, 1]
+
+
+def test_stop_takes_tikv_behind_the_coordinators_and_pd_last() -> None:
+    world = World()
+    tikv = [Spec("pd", "pd-0", "127.0.0.1:4"), Spec("store", "store-0", "127.0.0.1:5")]
+    whole = Supervisor([*tikv, *SPECS], world.launch, lambda *_: True, world.changed)
+    whole.start(0, ("pd", "store", *ROLES))
+    whole.stop(lambda: world.now_ms, world.wait)
+    names = [name for _, name, _ in world.signals]
+    assert names == ["router-0", "shard-0", "coordinator-0", "store-0", "pd-0"]
 
 
 def test_stop_waits_for_routers_before_shards_and_for_these_before_coordinators() -> None:

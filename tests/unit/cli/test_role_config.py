@@ -79,6 +79,33 @@ def test_shard_tells_its_listener_unless_told_otherwise() -> None:
         shard(*OF_SHARD[:2], "--listen=0.0.0.0:4", "--data-dir=/d", secret)
 
 
+def test_shard_on_tikv_has_a_store_of_its_own_and_no_directory() -> None:
+    on_tikv = (*OF_SHARD[:3], "--engine=tikv", "--pd=a:1, [::1]:2")
+    config = shard(*on_tikv)
+    assert (config.engine, config.pd) == ("tikv", ("a:1", "[::1]:2"))
+    assert config.tikv_prefix == "kubebraid"
+    assert shard(*on_tikv, "--cluster-name=prod").tikv_prefix == "prod"
+    assert shard(*on_tikv, "--cluster-name=prod", "--tikv-store=x.y").tikv_prefix == "x.y"
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--engine=tikv"], "--engine=tikv and --pd need each other"),
+        (["--pd=a:1"], "--engine=tikv and --pd need each other"),
+        (["--engine=tikv", "--pd=a"], "'a' is no HOST:PORT"),
+        (["--engine=tikv", "--pd=a:1,"], "'' is no HOST:PORT"),
+        (["--engine=tikv", "--pd=a:1", "--tikv-store=a/b"], "--tikv-store=a/b is no name"),
+        (["--engine=tikv", "--pd=a:1", "--tikv-store=a b"], "--tikv-store=a b is no name"),
+    ],
+)
+def test_shard_refuses_a_store_in_tikv_that_cannot_be_found(
+    flags: list[str], sentence: str
+) -> None:
+    with pytest.raises(BadFlags, match=sentence):
+        shard(*OF_SHARD, *flags)
+
+
 def test_router_has_serves_defaults() -> None:
     config = router(*OF_ROUTER)
     assert config.client_urls == config.advertised_urls == ("http://127.0.0.1:2379",)

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from kubebraid.base import secret
+from kubebraid.base.errors import Removed, StaleEpoch
 from kubebraid.cli.locked_folder import locked
+from kubebraid.cli.role import exit_code
 from kubebraid.cli.roles import role
 
 OPEN = "--coordinators=a=127.0.0.1:1"
@@ -105,3 +107,16 @@ def test_secret_that_others_may_read_is_refused(
     assert coordinator(address, tmp_path / "never", f"--cluster-secret-file={path}") == 1
     assert "others may use it (mode 0644); chmod 600" in capsys.readouterr().err
     assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (None, 0),
+        (Removed("s was removed from the cluster"), 4),
+        (StaleEpoch("another process of s has been started"), 1),
+        (ValueError("s was removed from the cluster"), 1),
+    ],
+)
+def test_who_was_removed_has_an_exit_code_of_its_own(error: Exception | None, code: int) -> None:
+    assert exit_code(error) == code

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubebraid.base.ports import Adoption, Alarm
-from kubebraid.base.reshard import Action, Control, Phase, Planned, Removal
+from kubebraid.base.reshard import Action, Control, HandOver, Phase, Planned, Removal
 from kubebraid.base.tabletmap import TabletMap, layout
 from kubebraid.coordinator import commands
 from kubebraid.coordinator.commands import decode, encode
@@ -22,12 +22,13 @@ from kubebraid.coordinator.transition import (
     RaiseFloor,
     Release,
     Renew,
+    Seat,
     SetAlarm,
     StartShard,
     TakeReign,
 )
 from tests.unit.coordinator.reshard_kit import move
-from tests.unit.proto.test_coordinator_reshard import CONTROLS, PLANS, REMOVALS
+from tests.unit.proto.test_coordinator_reshard import CONTROLS, HAND_OVERS, PLANS, REMOVALS
 
 WHOLE = st.integers(-(2**63), 2**64)
 TEXT = st.text(st.characters(exclude_categories=()), max_size=20)  # lone surrogates too
@@ -65,13 +66,16 @@ COMMANDS: st.SearchStrategy[Command] = st.one_of(
         st.lists(st.tuples(WHOLE, WHOLE), max_size=4).map(tuple),
         WHOLE,
         ADOPTIONS,
+        TEXT,
     ),
+    st.builds(Seat, WHOLE, TEXT, TEXT, TEXT),
     st.builds(Adopted, TEXT, ADOPTIONS),
     st.builds(RaiseFloor, WHOLE),
     st.builds(SetAlarm, st.builds(Alarm, WHOLE, WHOLE), st.booleans()),
     PLANS,
     CONTROLS,
     REMOVALS,
+    HAND_OVERS,
     st.builds(
         *(Step, TEXT, WHOLE, WHOLE, st.sampled_from(Phase), st.sampled_from(Phase)),
         *(st.lists(st.tuples(WHOLE, WHOLE), max_size=4).map(tuple), TEXT),
@@ -91,9 +95,11 @@ STORED: dict[bytes, Command] = {
     ),
     b'{"v":1,"do":"release","node":"a#1","cepoch":3,"window":50}': Release("a#1", 3, 50),
     b'{"v":1,"do":"start-shard","cepoch":3,"shard":"s","store":"d","incarnation":7,'
-    b'"address":"h:1","ends":[[1,20],[2,21]],"replaces":4,"previous":[5,2]}': StartShard(
-        3, "s", "d", 7, "h:1", ((1, 20), (2, 21)), 4, Adoption(5, 2)
+    b'"address":"h:1","ends":[[1,20],[2,21]],"replaces":4,"previous":[5,2],"host":"t"}': StartShard(
+        3, "s", "d", 7, "h:1", ((1, 20), (2, 21)), 4, Adoption(5, 2), "t"
     ),
+    b'{"v":1,"do":"seat","cepoch":3,"shard":"s","host":"t","before":"s"}': Seat(3, "s", "t", "s"),
+    b'{"v":1,"do":"hand-over","shard":"s","host":"t"}': HandOver("s", "t"),
     b'{"v":1,"do":"adopted","shard":"s","adoption":[7,3]}': Adopted("s", Adoption(7, 3)),
     b'{"v":1,"do":"set-alarm","member":5,"kind":1,"raised":true}': SetAlarm(Alarm(5, 1), True),
     b'{"v":1,"do":"found","cluster":"c","map_version":1,'
@@ -121,6 +127,11 @@ START_OF_BEFORE = (
 def test_start_of_before_adoptions_says_none() -> None:
     made = decode(START_OF_BEFORE)
     assert made == StartShard(3, "s", "d", 7, "h:1", ((1, 20), (2, 21)), 4)
+
+
+def test_start_of_before_hosts_has_none() -> None:
+    made = decode(START_OF_BEFORE[:-1] + b',"previous":[5,2]}')
+    assert made == StartShard(3, "s", "d", 7, "h:1", ((1, 20), (2, 21)), 4, Adoption(5, 2))
 
 
 @given(COMMANDS)
@@ -171,6 +182,12 @@ def test_command_of_an_unknown_version_is_none(version: object) -> None:
         b'{"v":1,"do":"adopted","shard":"s","adoption":[7]}',
         b'{"v":1,"do":"adopted","shard":"s","adoption":[7,"3"]}',
         b'{"v":1,"do":"adopted","shard":"s","adoption":7}',
+        b'{"v":1,"do":"start-shard","cepoch":1,"shard":"s","store":"d","incarnation":1,'
+        b'"address":"a","ends":[[1,2]],"replaces":0,"previous":[5,2],"host":null}',
+        b'{"v":1,"do":"seat","cepoch":3,"shard":"s","host":"t"}',
+        b'{"v":1,"do":"seat","cepoch":3,"shard":"s","host":7,"before":"s"}',
+        b'{"v":1,"do":"hand-over","shard":"s"}',
+        b'{"v":1,"do":"hand-over","shard":"s","host":["t"]}',
         b'{"v":1,"do":"plan","migrations":[{}],"map_version":1}',
         b'{"v":1,"do":"plan","migrations":7,"map_version":1}',
         b'{"v":1,"do":"step","id":"m1","cepoch":3,"freeze":1,"before":4,"after":99,'

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
-from kubebraid.base.limits import RESHARD_FREEZE_MS
-from kubebraid.base.ports import Adoption, AllocRequest, ShardStart
-from kubebraid.base.reshard import Action, Control, Kind, Migration, Phase, Planned, Report
+from kubebraid.base.limits import HOST_AWAY_MS, HOST_BEAT_MS, RESHARD_FREEZE_MS
+from kubebraid.base.ports import Adoption, AllocRequest, Beat, ShardStart
+from kubebraid.base.reshard import (
+    Action,
+    Control,
+    HandOver,
+    Kind,
+    Migration,
+    Phase,
+    Planned,
+    Report,
+)
 from kubebraid.base.tabletmap import layout
 from kubebraid.coordinator.reign import CANDIDATE_WAIT_MS
 from kubebraid.coordinator.transition import Found
@@ -266,3 +276,149 @@ def test_members_agree_on_what_was_refused() -> None:
     answers = {m.apply(index + 1, command) for m in stand.cluster.members.values()}
     assert len(answers) == 1
     assert answers.pop().startswith(b"-")
+
+
+# -- hosts -----------------------------------------------------------------------------------------
+
+
+class Hosted(Stand):
+    """s0 and s1 are served by hosts of their names, which beat while time passes; h2 has none."""
+
+    def __init__(self) -> None:
+        self.cluster = Cluster("a", founding=TWO)
+        self.cluster.run()
+        self.cluster.join("b")
+        self.serving = self.cluster.members["a"]
+        for name in ("s0", "s1"):
+            ask(self.serving, ShardStart(name, f"disk-{name}", 7, "h:1", host=name))
+            self.cluster.run()
+        self.answers = []
+
+    def live(self, ms: int, *names: str, leaving: str = "") -> None:
+        for _ in range(0, ms, HOST_BEAT_MS):
+            for name in names:
+                self.serving.orders.beat(Beat(name, 1, leaving=name == leaving))
+            self.cluster.run(HOST_BEAT_MS)
+
+    def seats(self) -> dict[str, str]:
+        return {place.name: place.host for place in self.serving.state.shards}
+
+    def hand_over(self, shard: str, host: str) -> RequestRefused | None:
+        before = len(self.answers)
+        self.serving.orders.order(HandOver(shard, host), self.answers.append)
+        self.cluster.run()
+        assert len(self.answers) == before + 1
+        return self.answers[-1]
+
+
+def lively() -> Hosted:
+    stand = Hosted()
+    stand.live(HOST_AWAY_MS + HOST_BEAT_MS, "s0", "s1", "h2")
+    assert stand.seats() == {"s0": "s0", "s1": "s1"}
+    return stand
+
+
+def test_shard_of_a_silent_host_is_seated_by_the_log_and_told_to_all() -> None:
+    stand = lively()
+    before = stand.serving.state.tablets
+    stand.live(HOST_AWAY_MS + HOST_BEAT_MS, "s0", "h2")
+    assert stand.seats() == {"s0": "s0", "s1": "h2"}
+    assert stand.cluster.members["b"].state.shards == stand.serving.state.shards
+    assert stand.serving.state.tablets == before, "who serves goes on until h2's process starts"
+    stand.live(2 * HOST_AWAY_MS, "s0", "h2", "s1")
+    assert stand.seats()["s1"] == "h2", "it does not go back by itself"
+
+
+def test_shard_of_a_host_that_leaves_is_seated_and_it_is_told_of_the_others() -> None:
+    stand = lively()
+    assert stand.serving.orders.beat(Beat("s1", 1, leaving=True)) == 2
+    stand.live(HOST_BEAT_MS, "s0", "h2", "s1", leaving="s1")
+    assert stand.seats()["s1"] == "h2"
+
+
+def fated(stand: Hosted, fate: str) -> None:
+    """What becomes of the next Seat."""
+    log, left = stand.cluster.logs["a"], [fate]
+    submit = log.submit
+
+    def submitted(command: bytes, done: Callable[[bytes | None], None]) -> None:
+        if b'"seat"' in command and left:
+            log.fates.appendleft(left.pop())
+        submit(command, done)
+
+    log.submit = submitted  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("fate", ["applied", "late", "unknown", "twice", "held", "full"])
+def test_seat_comes_over_every_outcome_of_its_submission(fate: str) -> None:
+    stand = lively()
+    fated(stand, fate)
+    stand.live(HOST_AWAY_MS + HOST_BEAT_MS, "s0", "h2")
+    if fate == "held":
+        assert stand.seats()["s1"] == "s1", "it is on its way"
+    stand.cluster.logs["a"].arrive()
+    stand.live(HOST_BEAT_MS, "s0", "h2")
+    assert stand.seats() == {"s0": "s0", "s1": "h2"}
+    asked = [c for c in stand.cluster.logs["a"].submitted if b'"seat"' in c]
+    assert len(asked) == (2 if fate == "late" else 1)
+
+
+def test_turn_at_the_moment_of_absence_needs_no_beat() -> None:
+    """The deadline wakes the loop; without one it would sleep over it."""
+    stand = lively()
+    stand.serving.orders.beat(Beat("s1", 1))
+    due_ms = stand.cluster.clock.ms + HOST_AWAY_MS
+    stand.cluster.run(HOST_BEAT_MS)
+    stand.serving.orders.beat(Beat("s0", 1))
+    assert stand.serving.orders.next_deadline_ms() == due_ms
+
+
+def test_new_reign_hears_of_everybody_anew() -> None:
+    stand = lively()
+    stand.take_over()
+    stand.live(HOST_AWAY_MS - HOST_BEAT_MS, "s0", "h2")
+    assert stand.seats() == {"s0": "s0", "s1": "s1"}
+    stand.live(3 * HOST_BEAT_MS, "s0", "h2")
+    assert stand.seats() == {"s0": "s0", "s1": "h2"}
+
+
+def test_seat_of_a_reign_that_is_over_does_nothing() -> None:
+    stand = lively()
+    log = stand.cluster.logs["a"]
+    log.fate = "held"
+    stand.live(HOST_AWAY_MS + HOST_BEAT_MS, "s0", "h2")
+    log.fate = "applied"
+    stand.take_over()
+    stand.live(HOST_BEAT_MS, "s0", "s1", "h2")
+    log.cut = False
+    log.arrive()
+    stand.cluster.run()
+    assert any(b'"seat"' in command for command in stand.cluster.entries), "it came"
+    assert stand.seats() == {"s0": "s0", "s1": "s1"}
+
+
+def test_operator_hands_a_shard_over_to_a_host_that_lives() -> None:
+    stand = lively()
+    assert stand.hand_over("s1", "s0") is None
+    assert stand.seats() == {"s0": "s0", "s1": "s0"}
+    assert stand.hand_over("s1", "s0") is None, "it is so"
+    for shard, host, why in (
+        ("s1", "h9", "no host that was heard of"),
+        ("s9", "h2", "no shard s9"),
+    ):
+        refused = stand.hand_over(shard, host)
+        assert refused is not None
+        assert refused.definite
+        assert why in refused.message
+        assert refused.message.endswith("Nothing was changed")
+    assert stand.seats() == {"s0": "s0", "s1": "s0"}
+
+
+def test_shard_with_a_directory_is_not_handed_over() -> None:
+    stand = Stand()
+    stand.serving.orders.beat(Beat("h2", 1))
+    refused: list[RequestRefused | None] = []
+    stand.serving.orders.order(HandOver("s1", "h2"), refused.append)
+    stand.cluster.run()
+    assert refused[0] is not None
+    assert "keeps its data in a directory" in refused[0].message

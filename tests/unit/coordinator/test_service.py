@@ -8,17 +8,20 @@ import pytest
 
 from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
+from kubebraid.base.limits import HOST_AWAY_MS, HOST_BEAT_MS
 from kubebraid.base.ports import (
     ALARM_NOSPACE,
     Adoption,
     Alarm,
     AllocRequest,
+    Beat,
     ClusterView,
     ShardStart,
 )
 from kubebraid.base.reshard import (
     Action,
     Control,
+    HandOver,
     Kind,
     Migration,
     Phase,
@@ -32,6 +35,7 @@ from kubebraid.coordinator.transition import Found
 from kubebraid.proto import coordinator_reshard as codec
 from kubebraid.proto import coordinator_wire as wire
 from kubebraid.proto.coordinator_wire import Change, Changed, CoordinatorKind, Known
+from kubebraid.proto.hosts_wire import decode_heard, encode_beat
 from tests.linkpair import NEAR, End
 from tests.unit.coordinator.test_member import Cluster, serving, taken_over
 
@@ -284,3 +288,56 @@ def test_member_that_does_not_serve_takes_no_plan_and_lists_nothing() -> None:
     assert refused is not None
     assert refused.message == errors.NO_LEADER.message
     assert listed(end) == [None]
+
+
+# -- hosts -----------------------------------------------------------------------------------------
+
+
+def test_beat_is_answered_with_how_many_others_could_take_over() -> None:
+    stand = served()
+    ends = {name: stand.link() for name in ("h0", "h1")}
+
+    def beat(name: str) -> int:
+        ends[name].sent.clear()
+        stand.service.received(ends[name], CoordinatorKind.HOST_BEAT, encode_beat(Beat(name, 7, 3)))
+        ((kind, body),) = ends[name].sent
+        assert kind == CoordinatorKind.HOST_HEARD
+        return decode_heard(body)
+
+    assert [beat("h0"), beat("h1")] == [1, 1], "in a young reign there may be others"
+    counts: list[int] = []
+    for _ in range(0, HOST_AWAY_MS + HOST_BEAT_MS, HOST_BEAT_MS):
+        stand.cluster.run(HOST_BEAT_MS)
+        counts = [beat("h0"), beat("h1")]
+    assert counts == [1, 1]
+
+
+def test_member_that_does_not_serve_keeps_no_beat_and_answers_none() -> None:
+    """It cannot give anybody a shard; a host that leaves would take "none" for its word."""
+    stand = Stand()
+    end = stand.link()
+    end.sent.clear()
+    stand.service.received(end, CoordinatorKind.HOST_BEAT, encode_beat(Beat("h0", 7)))
+    assert not end.sent
+    assert stand.member.orders.hosts.hinders("h0", stand.cluster.clock.ms) != ""
+
+
+def test_beat_that_is_none_ends_its_link_alone() -> None:
+    stand = served()
+    end, other = stand.link(), stand.link()
+    stand.service.received(end, CoordinatorKind.HOST_BEAT, b"\xff")
+    assert end.ended
+    assert not other.ended
+
+
+def test_hand_over_is_answered_by_the_member_that_serves() -> None:
+    stand = served()
+    end = stand.link()
+    end.sent.clear()
+    order = codec.encode_reshard(4, HandOver("s0", "h9"))
+    stand.ask(end, CoordinatorKind.RESHARD, order)
+    answers = [b for kind, b in end.sent if kind == CoordinatorKind.RESHARD_ANSWER]
+    answered = codec.decode_reshard_answer(answers[0])
+    assert answered.number == 4
+    assert answered.refused is not None
+    assert "h9 is no host" in answered.refused.message

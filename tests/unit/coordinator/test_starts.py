@@ -8,7 +8,7 @@ from kubebraid.base.errors import Code
 from kubebraid.base.ports import Adoption, ShardStart
 from kubebraid.coordinator import commands
 from kubebraid.coordinator.member import Member
-from kubebraid.coordinator.transition import Adopted, StartShard
+from kubebraid.coordinator.transition import Adopted, Seat, StartShard
 from tests.unit.coordinator.test_member import START, Cluster, ask, serving
 
 
@@ -162,3 +162,85 @@ def test_m02_tablets_stay_frozen_while_a_command_with_their_h_may_come() -> None
     ask(a, after(10, 8))
     cluster.run()
     assert [reply.refused for reply in replies] == [(1,)], "the next start ends it"
+
+
+# -- hosts -----------------------------------------------------------------------------------------
+
+
+def seated(host: str) -> tuple[Cluster, Member]:
+    """s0 serves as incarnation 7 at this host."""
+    cluster, a = serving()
+    assert ask(a, START._replace(host=host)) == []
+    cluster.run()
+    adopted(a, 7)
+    cluster.run()
+    assert (a.state.shards[0].host, a.state.shards[0].serving) == (host, True)
+    return cluster, a
+
+
+def seat(cluster: Cluster, member: Member, host: str) -> None:
+    """As the log has it, from wherever it came."""
+    before = member.state.shards[0].host
+    cluster.entries.append(commands.encode(Seat(member.state.cepoch, "s0", host, before)))
+
+
+def test_process_of_a_host_that_has_not_the_seat_is_refused_and_changes_nothing() -> None:
+    cluster, a = seated("h0")
+    for host in ("h1", ""):
+        (refused,) = ask(a, after(8, 7)._replace(host=host))
+        assert refused.code is Code.UNIMPLEMENTED
+        assert "s0 is served by the host h0" in refused.message
+    submitted = len(cluster.entries)
+    cluster.run()
+    assert not any(b'"start-shard"' in said for said in cluster.entries[submitted:])
+    oepoch = a.state.tablets.tablets[0].oepoch
+    replies = cluster.alloc(a, ends=((1, oepoch, 0),))
+    cluster.run()
+    assert [reply.refused for reply in replies] == [()], "nothing was frozen"
+
+
+def test_host_that_got_the_seat_is_let_in_and_the_one_before_is_not_any_more() -> None:
+    cluster, a = seated("h0")
+    seat(cluster, a, "h1")
+    cluster.run()
+    assert a.state.shards[0].incarnation == 7, "who serves goes on"
+    assert ask(a, after(8, 7)._replace(host="h1")) == []
+    cluster.run()
+    adopted(a, 8)
+    cluster.run()
+    assert (a.state.shards[0].incarnation, a.state.shards[0].host) == (8, "h1")
+    (refused,) = ask(a, after(9, 8)._replace(host="h0"))
+    assert "served by the host h1" in refused.message
+
+
+def test_shard_whose_place_names_no_host_takes_that_of_its_next_start() -> None:
+    """As the format before hosts had it."""
+    cluster, a = lived()
+    assert ask(a, after(9, 8)._replace(host="h0")) == []
+    cluster.run()
+    assert (a.state.shards[0].incarnation, a.state.shards[0].host) == (9, "h0")
+
+
+@pytest.mark.parametrize("fate", ["applied", "late"])
+def test_seat_that_overtakes_a_start_keeps_it_out_and_the_next_host_ends_the_freeze(
+    fate: str,
+) -> None:
+    cluster, a = seated("h0")
+    cluster.logs["a"].fates.append(fate)
+    refused = ask(a, after(8, 7)._replace(host="h0"))
+    a.turn()
+    seat(cluster, a, "h1")
+    cluster.run()
+    cluster.logs["a"].arrive()
+    cluster.run()
+    assert (a.state.shards[0].incarnation, a.state.shards[0].host) == (7, "h1")
+    assert refused == []
+    (told,) = ask(a, after(8, 7)._replace(host="h0"))
+    assert "h1" in told.message, "it asks again, in vain"
+    assert ask(a, after(9, 7)._replace(host="h1")) == []
+    cluster.run()
+    assert a.state.shards[0].incarnation == 9
+    oepoch = a.state.tablets.tablets[0].oepoch
+    replies = cluster.alloc(a, incarnation=9, ends=((1, oepoch, 0),))
+    cluster.run()
+    assert [reply.refused for reply in replies] == [()]

@@ -89,10 +89,30 @@ def test_stored_form_of_version_2_stays_readable() -> None:
     ]
 
 
-def test_stored_form_of_version_3_is_what_it_was() -> None:
+# With the hosts that shards are seated at.
+VERSION_4 = VERSION_3.replace(b'"format":3', b'"format":4').replace(b",[7]]", b',[7],"s2"]')
+
+
+def test_stored_form_of_version_3_stays_readable() -> None:
+    """Its shards are seated nowhere: whoever has their store may serve them."""
     made = decode(sealed(VERSION_3))
-    assert encode(made) == sealed(VERSION_3)
     assert made.shard("s0") == ShardPlace("s0", "disk", 7, "h:1", 2, Adoption(5, 3), (7,))
+    assert decode(encode(made)) == made
+
+
+def test_stored_form_of_version_4_is_what_it_was() -> None:
+    made = decode(sealed(VERSION_4))
+    assert encode(made) == sealed(VERSION_4)
+    place = ShardPlace("s0", "disk", 7, "h:1", 2, Adoption(5, 3), (7,), "s2")
+    assert made.shard("s0") == place
+
+
+@pytest.mark.parametrize("shard", [b'["s0"]', b'["s0","disk",7,"h:1",2,[5,3]]'])
+def test_shard_that_says_too_little_is_refused(shard: bytes) -> None:
+    body = VERSION_4.replace(b'["s0","disk",7,"h:1",2,[5,3],[7],"s2"]', shard)
+    assert shard in body
+    with pytest.raises(StateUnreadable):
+        decode(sealed(body))
 
 
 PLACE = ShardPlace("s0", "disk", 9, "h:1", 2, Adoption(5, 3), (7, 9))
@@ -120,6 +140,14 @@ def test_store_is_admitted_if_nothing_was_acknowledged_behind_what_it_says(
     assert admits(known, previous) is admitted
 
 
+@pytest.mark.parametrize(
+    ("seat", "host", "seated"),
+    [("", "", True), ("", "s2", True), ("s2", "s2", True), ("s2", "s0", False), ("s2", "", False)],
+)
+def test_who_may_serve_is_whoever_was_named_or_anybody(seat: str, host: str, seated: bool) -> None:
+    assert PLACE._replace(host=seat).seats(host) is seated
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
@@ -132,7 +160,7 @@ def test_state_with_a_field_of_another_shape_is_refused_and_nothing_else(
     data: st.DataObject,
 ) -> None:
     """Its checksum is right: only a program of another mind can have written it."""
-    fields = json.loads(VERSION_3)
+    fields = json.loads(VERSION_4)
     name = data.draw(st.sampled_from(sorted(fields)))
     body = json.dumps({**fields, name: data.draw(JSON)}).encode()
     try:
@@ -157,8 +185,8 @@ def test_state_that_is_cut_short_is_damage(raw: bytes) -> None:
 
 def test_unknown_version_is_refused_by_its_number() -> None:
     fields = json.loads(encode(state())[8:])
-    with pytest.raises(StateUnreadable, match="unknown format 4"):
-        decode(sealed(json.dumps({**fields, "format": 4}).encode()))
+    with pytest.raises(StateUnreadable, match="unknown format 5"):
+        decode(sealed(json.dumps({**fields, "format": 5}).encode()))
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"cepoch":1}', b"[]", b"\x02binary", b"null"])

@@ -16,7 +16,7 @@ from kubebraid.base.ports import (
     Alarm,
     ShardPlace,
 )
-from kubebraid.base.reshard import ENDED, Phase, Removal
+from kubebraid.base.reshard import ENDED, HandOver, Phase, Removal
 from kubebraid.base.tabletmap import TabletMap, layout, with_new_epochs
 from kubebraid.coordinator.machine import UNFOUNDED
 from kubebraid.coordinator.state import NEVER_COMPACTED, Lease, State, decode, encode
@@ -29,6 +29,7 @@ from kubebraid.coordinator.transition import (
     RaiseFloor,
     Release,
     Renew,
+    Seat,
     SetAlarm,
     StartShard,
     TakeReign,
@@ -330,6 +331,7 @@ def test_release_of_what_nobody_holds_changes_nothing() -> None:
 
 # -- any history -----------------------------------------------------------------------------------
 
+HOSTS = st.sampled_from(("s0", "s1", "s2"))
 NODES = st.sampled_from(("a#1", "b#1", ""))
 SMALL = st.integers(0, 5)
 REVISIONS = st.integers(-2, 40)
@@ -352,7 +354,10 @@ COMMANDS: st.SearchStrategy[Command] = st.one_of(
         st.lists(st.tuples(st.integers(1, 3), REVISIONS), max_size=3).map(tuple),
         SMALL,
         st.builds(Adoption, SMALL, SMALL),
+        st.just("") | HOSTS,
     ),
+    st.builds(Seat, SMALL, HOSTS, HOSTS, st.just("") | HOSTS),
+    st.builds(HandOver, HOSTS, HOSTS),
     st.builds(Adopted, st.sampled_from(("s0", "s1")), st.builds(Adoption, SMALL, SMALL)),
     st.builds(RaiseFloor, REVISIONS),
     st.builds(SetAlarm, ALARMS, st.booleans()),
@@ -376,6 +381,7 @@ def test_no_sequence_of_commands_raises_or_moves_anything_down(
         released = isinstance(command, Release) and command.window == after.lease.window
         assert after.lease.window >= before.lease.window or released
         _oepochs_rise(before, after)
+        _seats_hold(before, after)
         assert decode(encode(after)) == after
         before = after
 
@@ -389,6 +395,15 @@ def _oepochs_rise(before: State, after: State) -> None:
         assert new.span == old.span
         taken = _placed(after) != _placed(before) or after.cepoch != before.cepoch
         assert new.oepoch == old.oepoch or taken
+
+
+def _seats_hold(before: State, after: State) -> None:
+    """Who is seated stays so at some host, and only that one is let in."""
+    for old in before.shards:
+        new = after.shard(old.name)
+        if new is not None and old.host:
+            assert new.host
+            assert new.host == old.host or new.incarnation == old.incarnation
 
 
 def _placed(made: State) -> list[tuple[str, int]]:
@@ -442,3 +457,122 @@ def test_shard_that_is_needed_is_not_removed() -> None:
         else:
             said = "s1 is needed by m1, which has not ended. Nothing was changed"
             assert refused(before, "s1") == said
+
+
+# -- hosts -----------------------------------------------------------------------------------------
+
+
+def seated(host: str = "s0", shard: str = "s0") -> State:
+    """`founded`, where `shard` is served by `host`."""
+    ends = tuple((t.id, 60) for t in two_shards().tablets if t.shard == shard)
+    made = StartShard(3, shard, "d", 7, "h:7", ends, 0, host=host)
+    return apply(founded(), made)
+
+
+def host_of(made: State, shard: str = "s0") -> str:
+    place = made.shard(shard)
+    assert place is not None
+    return place.host
+
+
+def served_as(before: State, after: State) -> bool:
+    """Whether nothing but hosts differ: tablets, epochs and who serves stay as they are."""
+    places = tuple(shard._replace(host="") for shard in before.shards)
+    anew = tuple(shard._replace(host="") for shard in after.shards)
+    return replace(before, shards=places) == replace(after, shards=anew)
+
+
+def test_seat_names_another_host_and_nothing_else_moves() -> None:
+    before = seated()
+    after = apply(before, Seat(3, "s0", "s2", "s0"))
+    assert (host_of(before), host_of(after)) == ("s0", "s2")
+    assert served_as(before, after)
+    assert after.tablets is before.tablets
+    assert apply(after, Seat(3, "s0", "s2", "s0")) is after, "sent again"
+    assert host_of(apply(after, Seat(3, "s0", "s1", "s2"))) == "s1"
+
+
+@pytest.mark.parametrize(
+    "seat",
+    [
+        Seat(2, "s0", "s2", "s0"),
+        Seat(4, "s0", "s2", "s0"),
+        Seat(3, "s0", "s2", "s1"),
+        Seat(3, "s0", "s2", ""),
+        Seat(3, "s1", "s2", "s1"),
+        Seat(3, "s0", "s0", "s0"),
+    ],
+    ids=["reign before", "reign behind", "other host", "no host", "no such shard", "same host"],
+)
+def test_seat_by_who_saw_something_else_changes_nothing(seat: Seat) -> None:
+    """Of an operator's hand-over and a seat that race, one is for a host that is none any more."""
+    before = seated()
+    assert apply(before, seat) is before
+
+
+@pytest.mark.parametrize("before", ["", "s0"])
+def test_shard_whose_data_is_in_a_directory_is_never_seated(before: str) -> None:
+    made = seated(host="")
+    assert apply(made, Seat(3, "s0", "s2", before)) is made
+
+
+def begun(made: State, host: str, incarnation: int = 8) -> State:
+    """A process of s0 in `host` comes with the store."""
+    known = made.shard("s0")
+    assert known is not None
+    asked = start(incarnation, 75, replaces=known.since)
+    return apply(made, replace(asked, previous=Adoption(7), host=host))
+
+
+def test_process_of_another_host_than_the_seat_gets_no_tablets() -> None:
+    """Two hosts would take the store from each other, again and again."""
+    made = seated("s2")
+    for other in ("s0", "s1", ""):
+        assert begun(made, other) is made
+    after = begun(made, "s2")
+    assert after.tablets.version == made.tablets.version + 1
+    assert host_of(after) == "s2"
+
+
+def test_host_before_is_refused_from_the_seat_on_and_the_new_one_let_in() -> None:
+    made = apply(seated(), Seat(3, "s0", "s2", "s0"))
+    assert begun(made, "s0") is made
+    after = begun(made, "s2")
+    assert [(t.oepoch, t.begin) for t in after.tablets.tablets] == [(3, 75), (1, 0), (3, 75)]
+    assert confirm(after, 8).shard("s0") == ShardPlace(
+        "s0", "d", 8, "h:8", 6, Adoption(8), host="s2"
+    )
+
+
+def test_shard_that_was_seated_nowhere_gets_the_host_it_comes_with() -> None:
+    assert host_of(begun(seated(host=""), "s1")) == "s1"
+    assert host_of(begun(seated(host=""), "")) == ""
+
+
+def test_hand_over_is_a_seat_by_an_operators_word() -> None:
+    before = seated()
+    after = apply(before, HandOver("s0", "s2"))
+    assert host_of(after) == "s2"
+    assert served_as(before, after)
+    assert refusal(before, HandOver("s0", "s2")) == ""
+    assert apply(after, HandOver("s0", "s2")) is after
+    assert refusal(after, HandOver("s0", "s2")) == "", "it is so already"
+    assert apply(after, TakeReign()).shards == after.shards, "another reign keeps it"
+
+
+def test_hand_over_of_what_nobody_else_can_serve_is_refused() -> None:
+    before = seated(host="")
+    assert apply(before, HandOver("s0", "s2")) is before
+    assert refusal(before, HandOver("s0", "s2")) == (
+        "s0 keeps its data in a directory, which no other process can serve; move its tablets. "
+        "Nothing was changed"
+    )
+
+
+def test_hand_over_of_a_shard_that_was_never_started_is_refused() -> None:
+    before = seated()
+    for unknown in ("s1", "s9"):
+        assert apply(before, HandOver(unknown, "s0")) is before
+        assert refusal(before, HandOver(unknown, "s0")) == (
+            f"there is no shard {unknown} that was started once. Nothing was changed"
+        )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubebraid.base.reshard import Action, Control, Planned
+from kubebraid.base.reshard import Action, Control, HandOver, Planned
 from kubebraid.proto import adminreshard as wire
 from kubebraid.proto.adminreshard import Part, Plan, PlanRequest, Progress, Step, Verb
 from kubebraid.proto.adminwire import key_text
@@ -63,6 +63,12 @@ def test_removal_is_decoded_as_it_was_encoded(name: str) -> None:
     assert wire.decode_remove(wire.encode_remove(name)) == name
 
 
+@given(st.text(), st.text(min_size=1))
+def test_hand_over_is_decoded_as_it_was_encoded(shard: str, host: str) -> None:
+    wanted = HandOver(shard, host)
+    assert wire.decode_hand_over(wire.encode_hand_over(wanted)) == wanted
+
+
 @given(st.lists(PROGRESSES, max_size=2).map(tuple), st.lists(NAMES, max_size=2).map(tuple))
 def test_list_is_decoded_as_it_was_encoded(
     listed: tuple[Progress, ...], ids: tuple[str, ...]
@@ -85,6 +91,9 @@ def test_token_is_the_plan_itself() -> None:
         (wire.decode_list, b"\x0a\xff"),
         (wire.decode_list_request, b"\x0a\xff"),
         (wire.decode_done, b"\xff"),
+        (wire.decode_remove, b"\x0a\xff"),
+        (wire.decode_hand_over, b"\x0a\xff"),
+        (wire.decode_hand_over, wire.encode_hand_over(HandOver("s0", ""))),
         (wire.decode_token, b"\xff"),
     ],
 )

@@ -19,7 +19,7 @@ FLOATS = st.floats(allow_nan=False)
 REVISIONS = st.integers(-(1 << 63), (1 << 63) - 1)
 COORDINATORS = st.builds(Coordinator, NAMES, NAMES, NAMES, NAMES, NUMBERS, NUMBERS)
 SEQUENCERS = st.builds(Sequencer, NAMES, NUMBERS, st.booleans(), REVISIONS, NUMBERS)
-SHARDS = st.builds(Shard, NAMES, NAMES, NAMES, NAMES, NUMBERS, NUMBERS, NUMBERS, NUMBERS)
+SHARDS = st.builds(Shard, NAMES, NAMES, NAMES, NAMES, NUMBERS, NUMBERS, NUMBERS, NUMBERS, NAMES)
 TABLETS = st.builds(
     Tablet,
     *(NUMBERS, NAMES, NAMES, st.none() | NAMES, SMALL, SMALL, NAMES),

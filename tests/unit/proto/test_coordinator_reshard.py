@@ -12,8 +12,10 @@ from kubebraid.base.keyspace import KeyRange
 from kubebraid.base.reshard import (
     Action,
     Control,
+    HandOver,
     Kind,
     Migration,
+    Order,
     Phase,
     Planned,
     Progress,
@@ -72,10 +74,11 @@ def test_report_is_read_back(report: Report) -> None:
 
 
 REMOVALS = st.builds(Removal, NAMES.filter(bool))
+HAND_OVERS = st.builds(HandOver, NAMES, NAMES)
 
 
-@given(NUMBERS, PLANS | CONTROLS | REMOVALS)
-def test_plan_or_word_is_read_back(number: int, request: Planned | Control) -> None:
+@given(NUMBERS, PLANS | CONTROLS | REMOVALS | HAND_OVERS)
+def test_plan_or_word_is_read_back(number: int, request: Order) -> None:
     assert codec.decode_reshard(codec.encode_reshard(number, request)) == (number, request)
 
 

@@ -22,7 +22,7 @@ from kubebraid.base.ports import (
 )
 from kubebraid.base.reshard import Migration
 from kubebraid.base.tabletmap import TabletMap, layout
-from kubebraid.proto import coordinator_reshard
+from kubebraid.proto import coordinator_reshard, hosts_wire
 from kubebraid.proto import coordinator_wire as wire
 from kubebraid.proto.coordinator_wire import Change, Changed, CoordinatorKind, Known
 from kubebraid.proto.internal import coordinator_pb2 as pb
@@ -63,7 +63,7 @@ def maps(draw: st.DrawFn) -> TabletMap:
 
 ADOPTIONS = st.builds(Adoption, NUMBERS, NUMBERS)
 TRIED = st.lists(NUMBERS, max_size=3).map(tuple)
-PLACES = st.builds(ShardPlace, NAMES, NAMES, NUMBERS, NAMES, NUMBERS, ADOPTIONS, TRIED)
+PLACES = st.builds(ShardPlace, NAMES, NAMES, NUMBERS, NAMES, NUMBERS, ADOPTIONS, TRIED, NAMES)
 VIEWS = st.builds(
     ClusterView,
     NUMBERS,
@@ -100,7 +100,7 @@ def test_adoption_is_read_back(shard: str, adoption: Adoption) -> None:
     assert wire.decode_adopted(wire.encode_adopted(shard, adoption)) == (shard, adoption)
 
 
-@given(st.builds(ShardStart, NAMES, NAMES, NUMBERS, NAMES, ADOPTIONS))
+@given(st.builds(ShardStart, NAMES, NAMES, NUMBERS, NAMES, ADOPTIONS, NAMES))
 def test_start_is_read_back(start: ShardStart) -> None:
     assert wire.decode_start(wire.encode_start(start)) == start
 
@@ -139,6 +139,15 @@ def test_answer_to_a_change_is_read_back(
 @given(VIEWS)
 def test_state_is_read_back(view: ClusterView) -> None:
     assert wire.decode_state(wire.encode_state(view)) == view
+
+
+@given(VIEWS)
+def test_state_of_before_hosts_has_none(view: ClusterView) -> None:
+    """As a coordinator tells it that has not been replaced yet."""
+    message = pb.ClusterState.FromString(wire.encode_state(view))
+    message.ClearField("shard_hosts")
+    shards = tuple(shard._replace(host="") for shard in view.shards)
+    assert wire.decode_state(message.SerializeToString()) == view._replace(shards=shards)
 
 
 @given(VIEWS, MIGRATIONS)
@@ -226,7 +235,7 @@ def test_answer_to_a_read_carries_the_sample(
 
 DECODERS: dict[str, Callable[[bytes], object]] = {
     name: getattr(module, name)
-    for module in (wire, coordinator_reshard)
+    for module in (wire, coordinator_reshard, hosts_wire)
     for name in vars(module)
     if name.startswith("decode_")
 }
@@ -245,6 +254,10 @@ GAP = pb.Tablets(
     begins=[0],
 )
 TORN = pb.SampleNews(tablets=[1, 2], last=[1])
+PLACED = ClusterView(
+    *(1, "c", 1, True, "a", layout([]), 0, frozenset()), (ShardPlace("a", "d", 1, "h:1", 1),)
+)
+ONE_HOST_MORE = pb.ClusterState(shard_hosts=["b"]).SerializeToString()
 
 
 @pytest.mark.parametrize("name", sorted(DECODERS))
@@ -275,6 +288,7 @@ def test_every_message_has_its_decoder_here() -> None:
         (wire.decode_state, pb.ClusterState(tablets=SHORT).SerializeToString()),
         (wire.decode_state, pb.ClusterState(tablets=GAP).SerializeToString()),
         (wire.decode_state, pb.ClusterState(shard_names=["a"]).SerializeToString()),
+        (wire.decode_state, wire.encode_state(PLACED) + ONE_HOST_MORE),
         (wire.decode_start, b"\x0a\x01\xff"),
     ],
 )

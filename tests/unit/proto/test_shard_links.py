@@ -101,17 +101,36 @@ def test_shard_that_comes_back_elsewhere_is_dialled_there_and_its_client_stays()
     stand.put()
     assert stand.replies == []
     stand.follow(place(8))
-    assert first.closed
-    assert [reply.error for reply in stand.replies] == [errors.OUTCOME_UNKNOWN_REPLY]
+    assert [first.closed] == [False], "it may still answer"
+    assert stand.replies == []
     assert stand.dialer.address == "h:8"
     stand.put()
-    assert stand.replies[-1].error is errors.OWNER_AWAY
+    assert [reply.error for reply in stand.replies] == [errors.OWNER_AWAY]
     link = stand.dialer.connect(Peer("shard", "s0", 8))
+    assert first.closed
+    assert [reply.error for reply in stand.replies] == [
+        errors.OWNER_AWAY,
+        errors.OUTCOME_UNKNOWN_REPLY,
+    ]
     assert stand.links.clients["s0"] is client
     stand.put()
     assert len(stand.replies) == 2
     assert link.sent
     assert stand.opened == 2
+
+
+def test_process_that_is_gone_is_not_dialled_any_more_behind_its_successor() -> None:
+    stand = Stand()
+    stand.follow(place(7))
+    first = stand.dialer
+    first.connect(Peer("shard", "s0", 7))
+    stand.follow(place(8))
+    first.lose()
+    assert first.closed
+    stand.follow(place(9))
+    second, third = stand.mesh.dialers[1:]
+    assert second.closed, "it never had a link"
+    assert not third.closed
 
 
 def test_same_place_in_a_newer_state_keeps_its_link() -> None:

@@ -31,7 +31,7 @@ from .fakes import LEFT, MAP, RIGHT, Calls, Shards
 
 PATH = "Admin/ClusterStatus"
 ADDRESSES = {"a": "h:1", "b": "h:2", "c": "h:3"}
-PLACES = (ShardPlace(LEFT, "disk", 7, "h:7", 1),)
+PLACES = (ShardPlace(LEFT, "disk", 7, "h:7", 1, host="shard-8"),)
 LAST = {1: 9, 2: 4}
 SERVES = MemberStatus(False, "b", 2, 31, 5, "a", 8, 10_001, Sample(5, 1, 9, LAST))
 FOLLOWS = SERVES._replace(sample=None, applied=30)
@@ -143,7 +143,8 @@ def test_answer_waits_for_all_that_are_connected_and_joins_them() -> None:
     assert status.alarms == (Alarm(3, ALARM_NOSPACE),)
     left, right = status.shards
     assert (left.state, left.address, left.store, left.incarnation) == ("up", "h:7", "disk", 7)
-    assert (right.state, right.address) == ("never started", "")
+    assert left.host == "shard-8"
+    assert (right.state, right.address, right.host) == ("never started", "", "")
     assert [(t.last, t.closed, t.lag) for t in status.tablets] == [(9, 7, 2), (4, None, None)]
 
 

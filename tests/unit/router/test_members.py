@@ -1,4 +1,4 @@
-"""Which shards there are, and which may be removed: by their own word."""
+"""Which shards there are, which may be removed: by their own word, and whose host changes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from collections.abc import Callable
 
 import pytest
 
+from kubebraid.base import errors
+from kubebraid.base.errors import Code
 from kubebraid.base.ports import ClusterView, ShardPlace, ShardStatus
-from kubebraid.base.reshard import Removal
+from kubebraid.base.reshard import HandOver, Removal
 from kubebraid.proto import adminreshard as wire
 from kubebraid.proto import coordinator_wire
 from kubebraid.proto.adminwire import decode_status
 from kubebraid.proto.coordinator_wire import CoordinatorKind
 from kubebraid.proto.owner_client import OwnerClient
 from kubebraid.router.admin import ROUND_MS_MAX
+from kubebraid.router.resharding import WAIT_MS_MAX
 from tests.linkpair import FAR, End
 
 from .fakes import LEFT, MAP, RIGHT, HeldOwner
@@ -54,6 +57,9 @@ class Stand(Router):
 
     def remove(self, name: str = EMPTY) -> None:
         self.call("Admin/RemoveShard", wire.encode_remove(name))
+
+    def hand_over(self, name: str, host: str) -> None:
+        self.call("Admin/HandOverShard", wire.encode_hand_over(HandOver(name, host)))
 
     def listed(self) -> list[str]:
         self.call("Admin/ClusterStatus", b"")
@@ -125,4 +131,45 @@ def test_shard_with_tablets_is_not_removed() -> None:
     stand = Stand()
     stand.remove(LEFT)
     assert f"{LEFT} owns 1 tablets; first 'shard drain {LEFT}'" in stand.refusal()[1]
+    assert not stand.coordinator.sent
+
+
+# -- hosts -----------------------------------------------------------------------------------------
+
+
+def test_hand_over_is_the_coordinators_to_decide() -> None:
+    stand = Stand()
+    stand.hand_over(LEFT, "shard-2")
+    assert stand.taken() == HandOver(LEFT, "shard-2")
+    assert stand.answer() == wire.encode_handed_over()
+    stand.hand_over(LEFT, "shard-2")
+    stand.taken(errors.precondition("no host is called shard-2. Nothing was changed"))
+    code, text = stand.refusal()
+    assert code == Code.FAILED_PRECONDITION
+    assert "no host is called shard-2" in text
+
+
+def test_hand_over_that_nobody_answers_is_not_known() -> None:
+    stand = Stand()
+    stand.hand_over(LEFT, "shard-2")
+    stand.later(WAIT_MS_MAX)
+    code, text = stand.refusal()
+    assert code == Code.DEADLINE_EXCEEDED
+    assert f"it is not known whether shard {LEFT} is handed over to shard-2" in text
+
+
+def test_hand_over_of_a_shard_that_is_not_there_asks_nobody() -> None:
+    stand = Stand()
+    stand.hand_over("shard-77", LEFT)
+    code, text = stand.refusal()
+    assert code == Code.NOT_FOUND
+    assert f"no shard is called 'shard-77'; there are {LEFT}" in text
+    assert not stand.coordinator.sent
+
+
+def test_hand_over_to_nobody_is_refused() -> None:
+    """Else the shard would be anybody's."""
+    stand = Stand()
+    stand.hand_over(LEFT, "")
+    assert stand.refusal()[0] == Code.INVALID_ARGUMENT
     assert not stand.coordinator.sent

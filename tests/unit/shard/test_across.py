@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from kubebraid.base import errors
 from kubebraid.base.across import AcrossCall, AcrossReply, Step, TxnId
 from kubebraid.base.limits import (
@@ -25,7 +27,7 @@ from kubebraid.shard.owner import Owner
 from kubebraid.shard.ownership import Ownership, adopt
 from kubebraid.shard.seams import ShardSeams
 from kubebraid.shard.settle import Settler
-from kubebraid.shard.storage.engine import EngineError
+from kubebraid.shard.storage.engine import Batch, EngineError
 from kubebraid.shard.storage.space import ENDLESS
 from tests.unit.shard.fakes import (
     SHARD,
@@ -246,6 +248,41 @@ def test_share_that_changes_nothing_writes_nothing_and_ends_by_itself() -> None:
     case.pass_ms(ACROSS_PREPARED_MS)
     assert case.free
     assert not case.peer.asked
+
+
+def test_share_that_the_store_would_refuse_is_refused_before_anything_is_decided(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Behind the decision it would be tried again for ever. What is shown to the store is what the
+    end writes."""
+    case = Case()
+    engine = case.stand.engine
+    shown: list[set[bytes]] = []
+    written: list[set[bytes]] = []
+    verdict = True
+    write = engine.write
+
+    def refuses(make: Callable[[], Batch]) -> bool:
+        shown.append({key for _, key, _ in make().operations})
+        return verdict
+
+    def watched(batch: Batch, *, sync: bool) -> None:
+        written.append({key for _, key, _ in batch.operations})
+        write(batch, sync=sync)
+
+    monkeypatch.setattr(engine, "refuses", refuses)
+    monkeypatch.setattr(engine, "write", watched)
+    case.lock()
+    (reply,) = case.prepare()
+    assert reply.error == errors.REQUEST_TOO_LARGE
+    assert case.free
+    assert not written
+    verdict = False
+    revision = case.prepared()
+    case.ask(Step.COMMIT, revision=revision)
+    assert shown[1] == shown[0]
+    assert written[-1] <= shown[1]
+    assert case.stored() is not None
 
 
 def test_commit_applies_and_decides_in_one_batch() -> None:

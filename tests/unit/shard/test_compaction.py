@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
+
 from kubebraid.base.keyspace import EVERYTHING
 from kubebraid.base.limits import COMPACT_SLICE_REVISIONS
 from kubebraid.base.ports import LogCall, LogReply
 from kubebraid.proto.etcd import rpc_pb2
 from kubebraid.proto.kvwire import key_of
+from kubebraid.shard import compaction as compaction_module
 from kubebraid.shard import keycodec, mvcc
 from kubebraid.shard.compaction import Compactor
 from kubebraid.shard.history import read_log
-from kubebraid.shard.storage.engine import Reader
+from kubebraid.shard.storage.engine import Batch, Reader
 from kubebraid.shard.storage.memory import MemoryEngine
 from tests.unit.shard.fakes import A, B, Stand, delete_call, put_call, txn_call
 from tests.unit.shard.test_history import op_delete, op_put
@@ -209,3 +212,24 @@ def test_tablets_without_a_late_write_are_walked_once() -> None:
         busy.append(compactor.busy)
         assert not compactor.turn()
     assert busy == [False, True, False]
+
+
+def test_slice_has_so_many_rows_or_those_of_one_revision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store may take only so many in one batch."""
+    monkeypatch.setattr(compaction_module, "COMPACT_SLICE_ROWS", 12)
+    stand = Stand()
+    for number in range(9):
+        size = 20 if number in (0, 4) else 3
+        ops = [op_put(b"/a/k%02d" % key) for key in range(size)]
+        stand.write(txn_call(rpc_pb2.TxnRequest(success=ops)))
+    batches: list[int] = []
+    write = stand.engine.write
+
+    def watched(batch: Batch, *, sync: bool) -> None:
+        batches.append(len(batch))
+        write(batch, sync=sync)
+
+    monkeypatch.setattr(stand.engine, "write", watched)
+    compacted(stand, stand.owned.known)
+    assert batches == [10, 21, 10], "the long revision goes alone; and the range of log rows"
+    assert versions(stand.engine, b"/a/k00") == [stand.owned.known - 1]

@@ -9,6 +9,7 @@ import pytest
 
 from kubebraid.base import errors
 from kubebraid.base.keyspace import KeyRange
+from kubebraid.base.leasehome import home
 from kubebraid.base.limits import RESHARD_FREEZE_MS
 from kubebraid.base.ports import (
     WRITE_LEASE_ROW,
@@ -18,7 +19,7 @@ from kubebraid.base.ports import (
 )
 from kubebraid.base.reshard import Kind, Phase
 from kubebraid.base.tabletmap import TabletMap
-from kubebraid.coordinator.phases import sent_back
+from kubebraid.coordinator.phases import map_behind, sent_back
 from kubebraid.proto.etcd import rpc_pb2
 from kubebraid.shard import fencing, keycodec
 from kubebraid.shard.fencing import FenceDamaged
@@ -154,6 +155,32 @@ def test_inv21_a_power_cut_and_a_reversal_behind_the_adoption_lose_no_lease() ->
     pair.commit()
     assert pair.owned["shard-0"].leases.is_home(5)
     assert pair.revoke(5).error is None
+
+
+def test_inv21_a_visit_of_keys_that_arrive_outlives_that_our_last_tablet_goes_before() -> None:
+    pair = Moving()
+    lease = next(lease for lease in range(1, 99) if home(pair.tablets, lease).id == SYSTEM)
+    pair.grant(lease)
+    pair.put(b"c1", lease=lease)  # so it is visited by the target already
+    pair.put(b"b1", lease=lease)
+    pair.move(MOVED, "shard-1")
+    pair.lead(Phase.PREPARING, Phase.READY, Phase.FROZEN)
+    owner, leases = pair.owners["shard-1"], pair.owned["shard-1"].leases
+    assert leases.known(lease) is not None
+    ours = pair.tablets
+    gone = tuple(replace(t, shard="shard-0") if t.id == OTHER else t for t in ours.tablets)
+    owner.follow(pair.view()._replace(tablets=TabletMap(ours.version + 1, gone)))
+    assert leases.known(lease) is None, "who owns nothing knows no lease"
+    pair.tablets = replace(ours, version=ours.version + 1)
+    report = pair.reports["shard-1"]
+    made = map_behind(pair.migration, pair.tablets, dict(report.ends))
+    pair.phase(Phase.COMMITTED, tell=False, version=made.version, ends=report.ends)
+    left = tuple(replace(t, shard="shard-0") if t.id == OTHER else t for t in made.tablets)
+    owner.follow(pair.view()._replace(tablets=TabletMap(made.version, left)))
+    row = leases.known(lease)
+    assert row is not None
+    assert row.visiting
+    assert pair.engines["shard-1"].get(keycodec.lease(lease)) is not None
 
 
 def test_a_map_that_changes_nothing_of_ours_disturbs_nobody() -> None:

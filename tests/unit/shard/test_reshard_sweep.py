@@ -132,3 +132,40 @@ def test_what_comes_before_a_copy_keeps_the_cell() -> None:
     run(pair, keep_cell=True)
     assert not pair.rows("shard-1")
     assert pair.cells("shard-1") == {"m1"}
+
+
+@pytest.mark.parametrize("comes_back", ["owned", "copied"])
+def test_log_that_goes_in_pages_stops_where_its_tablet_comes_back(
+    monkeypatch: pytest.MonkeyPatch, comes_back: str
+) -> None:
+    """A store may take only so many rows in one batch, so maps change in the middle of a log."""
+    monkeypatch.setattr(sweep_module, "COPY_SWEEP_ROWS", 4)
+    pair = left()
+    engine, owned = pair.engines["shard-1"], pair.owned["shard-1"]
+    other = Cell("m2", (MOVED,), ())
+    spared: list[Cell] = []
+    before = len(pair.log("shard-1", MOVED))
+    after = 0
+    for _ in sweep(engine, owned, CELL, lambda: spared):
+        if not after and len(pair.log("shard-1", MOVED)) < before:
+            after = len(pair.log("shard-1", MOVED))
+            if comes_back == "owned":
+                owned.oepochs[MOVED] = 9
+            else:
+                spared.append(other)
+    assert after == before - 4
+    assert len(pair.log("shard-1", MOVED)) == after
+    assert engine.get(keycodec.fence(MOVED)) is not None, "it goes last"
+
+
+def test_log_whose_removal_was_cut_goes_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_module, "COPY_SWEEP_ROWS", 4)
+    pair = left()
+    before = len(pair.log("shard-1", MOVED))
+    for _ in sweep(pair.engines["shard-1"], pair.owned["shard-1"], CELL, lambda: ()):
+        if len(pair.log("shard-1", MOVED)) < before:
+            break
+    assert pair.log("shard-1", MOVED)
+    run(pair)
+    assert not pair.log("shard-1", MOVED)
+    assert pair.engines["shard-1"].get(keycodec.fence(MOVED)) is None

@@ -7,19 +7,32 @@ from __future__ import annotations
 
 import pytest
 
+from kubebraid.base import errors
 from kubebraid.base.errors import StaleEpoch
+from kubebraid.base.limits import HOST_LINGER_MS
 from kubebraid.base.links import Closable, LinkUser, Peer
-from kubebraid.base.ports import NEVER_ADOPTED, Adoption, ClusterView, ShardPlace
+from kubebraid.base.ports import (
+    NEVER_ADOPTED,
+    WRITE_PUT,
+    Adoption,
+    ClusterView,
+    ShardPlace,
+    WriteCall,
+    WriteReply,
+)
 from kubebraid.coordinator.service import CoordinatorService
 from kubebraid.proto.coordinator_wire import CoordinatorKind
+from kubebraid.proto.owner_wire import Calls, OwnerKind, encode_calls
 from kubebraid.shard.adoption import stored
-from kubebraid.shard.mark import StartRefused
+from kubebraid.shard.mark import ForeignCluster, StartRefused, check, mark, store_id
 from kubebraid.shard.role import ShardOptions, ShardRole
 from kubebraid.shard.seams import ShardSeams
+from kubebraid.shard.storage.engine import EngineError
 from kubebraid.shard.storage.memory import MemoryEngine
+from kubebraid.shard.storage.tikv_errors import EngineConflict, EngineFenced
 from tests.linkpair import End
 from tests.unit.coordinator.test_member import Cluster
-from tests.unit.shard.fakes import FakeClock
+from tests.unit.shard.fakes import FakeClock, put_call
 
 NAME = "s0"  # the shard of test_member's cluster
 
@@ -47,20 +60,33 @@ class Process:
     """One process of the shard, linked to the coordinator."""
 
     def __init__(
-        self, coordinator: Coordinator, incarnation: int, engine: MemoryEngine, name: str = NAME
+        self,
+        coordinator: Coordinator,
+        incarnation: int,
+        engine: MemoryEngine,
+        name: str = NAME,
+        host: str = "",
     ) -> None:
         self.coordinator = coordinator
+        self.clock = FakeClock()
+        self.takes = 0
         self.mesh = Mesh()
         self.fatal: list[BaseException] = []
-        options = ShardOptions(name, "h:1", "h:1", "disk", {"a": "h:0"}, incarnation)
-        seams = ShardSeams(FakeClock(), self.fatal.append)
+        options = ShardOptions(name, "h:1", "h:1", "disk", {"a": "h:0"}, incarnation, host)
+        seams = ShardSeams(self.clock, self.fatal.append, take=self._take)
         self.role = ShardRole(options, engine, self.mesh, seams, self.fatal.append)
         self.near, self.far = End(Peer("coordinator", "a", 1)), End(Peer("shard", name, 1))
         coordinator.service.opened(self.far)
         self.role.client.opened(self.near)
 
+    def _take(self) -> str:
+        """The store is ours from now on; its id is the one that the options say."""
+        assert all(kind != CoordinatorKind.START_SHARD for kind, _ in self.near.sent)
+        self.takes += 1
+        return ""
+
     def serves(self) -> bool:
-        return self.role.owner is not None
+        return self.role.serves
 
     def hear(self) -> None:
         """What the coordinator said arrives."""
@@ -239,3 +265,178 @@ def test_shard_that_was_removed_ends_and_its_directory_is_strange() -> None:
     empty = Process(coordinator, 9, MemoryEngine(), name="s9")
     empty.run()
     assert empty.serves()
+
+
+def test_store_of_another_cluster_is_refused_before_the_coordinators_hear_of_it() -> None:
+    """They would remember its id, and refuse the right one ever after."""
+    coordinator, engine = Coordinator(), MemoryEngine()
+    store_id(engine)
+    mark(engine, NAME, "another")
+    process = Process(coordinator, 7, engine)
+    with pytest.raises(ForeignCluster):
+        process.run()
+    assert CoordinatorKind.START_SHARD not in [kind for kind, _ in process.near.sent]
+    right = Process(coordinator, 8, MemoryEngine())
+    right.run()
+    assert right.serves()
+
+
+def test_store_that_has_its_id_is_this_clusters_once_it_was_taken() -> None:
+    coordinator, engine = Coordinator(), MemoryEngine()
+    store_id(engine)
+    Process(coordinator, 7, engine).run()
+    with pytest.raises(ForeignCluster):
+        check(engine, NAME, "another")
+    again = Process(coordinator, 8, engine)
+    again.run()
+    assert again.serves()
+
+
+# -- a host's --------------------------------------------------------------------------------------
+
+
+def hosted() -> tuple[Coordinator, MemoryEngine, Process]:
+    """s0 serves at the host h0; a router is linked to it."""
+    coordinator, engine = Coordinator(), MemoryEngine()
+    process = Process(coordinator, 7, engine, host="h0")
+    process.run()
+    assert process.serves()
+    assert coordinator.member.state.shards[0].host == "h0"
+    return coordinator, engine, process
+
+
+def wrote(process: Process) -> list[WriteReply]:
+    """A put, by the port that routers have."""
+    replies: list[WriteReply] = []
+    assert process.role.owner is not None
+    tablets = process.coordinator.member.state.tablets
+    payload = put_call(b"/a/x").payload
+    call = WriteCall(
+        WRITE_PUT, payload, (tablets.tablet_of(b"/a/x").id,), tablets.version, len(replies)
+    )
+    process.role.owner.submit([call], replies.append)
+    process.role.turn()
+    return replies
+
+
+def test_store_is_taken_once_when_a_coordinator_can_be_reached_and_before_it_is_asked() -> None:
+    coordinator, engine = Coordinator(), MemoryEngine()
+    process = Process(coordinator, 7, engine, host="h0")
+    process.role.turn()
+    assert process.takes == 0, "the one before serves until then"
+    process.hear()
+    assert process.takes == 1
+    assert process.near.sent[-1][0] == CoordinatorKind.START_SHARD
+    process.run()
+    assert process.serves()
+    assert process.takes == 1
+
+
+def test_store_whose_shard_another_host_has_by_now_is_not_taken() -> None:
+    """The host has heard of its seat from a coordinator that lags."""
+    coordinator, engine, _ = hosted()
+    other = Process(coordinator, 8, engine, host="h1")
+    other.hear()
+    assert isinstance(other.fatal[0], StaleEpoch)
+    assert "seated at h0" in str(other.fatal[0])
+    assert other.takes == 0
+    assert not other.near.sent
+
+
+def test_process_that_waits_while_its_shard_gets_another_host_ends() -> None:
+    coordinator, engine, first = hosted()
+    again = Process(coordinator, 8, engine, host="h0")
+    view = coordinator.member.view()
+    tell(again, view)
+    assert again.takes == 1
+    moved = view.shards[0]._replace(host="h1")
+    tell(again, view._replace(applied=view.applied + 1, shards=(moved,)))
+    assert isinstance(again.fatal[0], StaleEpoch)
+    tell(first, view._replace(applied=view.applied + 1, shards=(moved,)))
+    assert first.fatal == [], "who serves goes on until the new host's process has come"
+
+
+def replaced(process: Process) -> None:
+    view = process.coordinator.member.view()
+    other = view.shards[0]._replace(incarnation=8)
+    tell(process, view._replace(applied=view.applied + 1, shards=(other,)))
+
+
+def test_hosts_shard_that_is_replaced_refuses_as_definite_for_a_while_and_then_ends() -> None:
+    _, _, process = hosted()
+    flying = wrote(process)
+    assert flying == [], "its revision is asked for"
+    replaced(process)
+    assert [reply.error for reply in flying] == [errors.OWNER_AWAY]
+    assert [reply.error for reply in wrote(process)] == [errors.OWNER_AWAY]
+    assert process.fatal == []
+    assert process.role.next_deadline_ms() == process.clock.ms + HOST_LINGER_MS
+    process.clock.ms += HOST_LINGER_MS - 1
+    process.role.turn()
+    assert process.fatal == []
+    replaced(process)
+    process.clock.ms += 1
+    process.role.turn()
+    (error,) = process.fatal
+    assert isinstance(error, StaleEpoch)
+
+
+def test_hosts_shard_says_its_refusals_while_it_lingers() -> None:
+    """They wait for a turn of the service."""
+    _, _, process = hosted()
+    assert process.role._service is not None
+    router = End(Peer("router", "r", 1))
+    process.role._service.opened(router)
+    replaced(process)
+    router.sent.clear()
+    calls = Calls()
+    call = put_call(b"/a/x")
+    calls.writes.append(call)
+    calls.write_numbers.append(1)
+    process.role._service.received(router, OwnerKind.CALLS, encode_calls(calls))
+    process.role.turn()
+    kinds = [kind for kind, _ in router.sent]
+    assert OwnerKind.ANSWERS in kinds
+    assert not router.ended
+
+
+def test_store_that_says_that_it_was_taken_is_heard_before_the_coordinators() -> None:
+    _, _, process = hosted()
+    fenced = EngineFenced("another process took the store over")
+    process.role._seams.on_fatal(fenced)
+    assert process.fatal == []
+    assert [reply.error for reply in wrote(process)] == [errors.OWNER_AWAY]
+    process.role._seams.on_fatal(EngineFenced("later"))
+    process.clock.ms += HOST_LINGER_MS
+    process.role.turn()
+    assert process.fatal == [fenced], "the first"
+
+
+@pytest.mark.parametrize("error", [EngineError("gone"), EngineConflict("met")])
+def test_hosts_shard_that_does_not_know_what_it_did_ends_at_once(error: EngineError) -> None:
+    _, _, process = hosted()
+    process.role._seams.on_fatal(error)
+    assert process.fatal == [error]
+
+
+def test_shard_that_is_no_hosts_ends_at_once_when_it_is_replaced() -> None:
+    coordinator, engine = Coordinator(), MemoryEngine()
+    process = Process(coordinator, 7, engine)
+    process.run()
+    replaced(process)
+    assert isinstance(process.fatal[0], StaleEpoch)
+
+
+def test_committed_counts_what_this_process_did() -> None:
+    coordinator, engine, process = hosted()
+    assert process.role.committed == 0
+    replies = wrote(process)
+    for _ in range(5):
+        process.run()
+        process.role.turn()
+    assert [reply.error for reply in replies] == [None]
+    assert process.role.committed == 1
+    again = Process(coordinator, 8, engine, host="h0")
+    again.run()
+    assert again.serves()
+    assert again.role.committed == 0, "the fences count from the first life on"

@@ -18,6 +18,7 @@ from kubebraid.shard.storage.engine import (
     EngineError,
     EngineFull,
 )
+from kubebraid.shard.storage.tikv_errors import EngineConflict, EngineFenced
 from tests.unit.shard.fakes import A, B, BreakableEngine, TightSpace
 
 GONE = EngineError("the device is gone")
@@ -66,6 +67,14 @@ class Case:
 
     def settle(self, error: EngineError) -> bool:
         return Settler(self.engine, self.space).settle(error, self.before, self.after)
+
+    def insist_through(self, error: EngineError) -> None:
+        """On the batch, whose first try meets the error."""
+        batch = Batch()
+        for tablet, fence in self.after.items():
+            batch.put(keycodec.fence(tablet), fence.pack())
+        self.engine.write_faults.append((error, False))
+        Settler(self.engine, self.space).insist(batch, self.before, self.after)
 
     def stored(self) -> Fences:
         """What a crash right now would leave."""
@@ -185,6 +194,38 @@ def test_reopening_that_fails_a_few_times_is_tried_again(failures: int, landed: 
     case.engine.reopen_faults.extend([GONE] * failures)
     assert case.settle(told) is landed
     assert case.engine.reopens == failures + 1
+
+
+DEPOSED = EngineFenced("another process took the store over")
+
+
+def test_store_that_another_process_took_is_not_opened_again() -> None:
+    case = Case(A)
+    told = case.fail(DEPOSED)
+    with pytest.raises(EngineFenced):
+        case.settle(told)
+    other = Case(A)
+    with pytest.raises(EngineFenced):
+        other.insist_through(DEPOSED)
+    assert (case.engine.reopens, other.engine.reopens) == (0, 0)
+
+
+def test_reopening_that_tells_of_another_process_is_the_last_one() -> None:
+    """A conflict is a sign of it, which the reopening looks into."""
+    for insists in (False, True):
+        case = Case(A)
+        conflict = EngineConflict("a commit met another one")
+        case.engine.reopen_faults.append(DEPOSED)
+        with pytest.raises(EngineFenced) as raised:
+            case.insist_through(conflict) if insists else case.settle(case.fail(conflict))
+        assert raised.value is DEPOSED
+        assert case.engine.reopens == 1
+
+
+def test_conflict_behind_which_the_store_is_still_ours_is_settled() -> None:
+    case = Case(A, B)
+    assert not case.settle(case.fail(EngineConflict("a commit met another one")))
+    assert case.stored() == {**case.before, **voided(case.after)}
 
 
 @pytest.mark.parametrize("landed", [False, True])

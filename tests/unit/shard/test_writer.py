@@ -27,6 +27,7 @@ from kubebraid.shard import keycodec
 from kubebraid.shard.fencing import Fence, FenceDamaged
 from kubebraid.shard.ownership import adopt
 from kubebraid.shard.storage.engine import Batch, EngineCorrupt, EngineError, EngineFull
+from kubebraid.shard.storage.tikv_errors import EngineConflict, EngineFenced, EngineUncertain
 from tests.unit.shard.fakes import (
     PREFIXES,
     SHARD,
@@ -799,3 +800,101 @@ def test_call_that_nobody_here_can_decide_leaves_the_queue_and_the_others_go_on(
     assert stand.revisions() == {b"/a/1": 2, b"/a/3": 3}
     assert asides == [(7, b"/a/2")]
     assert stand.owner._writer._queued_bytes == 0
+
+
+# -- another process has the shard -----------------------------------------------------------------
+
+
+FENCED = EngineFenced("another process took the store over")
+
+
+def retired() -> Stand:
+    """One call was in flight and one waited when it was heard of."""
+    stand = Stand(engine=BreakableEngine(), late=True)
+    stand.submit(put_call(b"/a/flying"))
+    stand.run()
+    stand.submit(put_call(b"/a/waiting"))
+    stand.owner.retire()
+    return stand
+
+
+def test_retired_writer_refuses_as_definite_what_waits_what_flies_and_what_comes() -> None:
+    stand = retired()
+    stand.submit(put_call(b"/a/later"))
+    stand.run()
+    assert [(r.tag, r.error) for r in stand.replies] == [
+        (b"/a/flying", errors.OWNER_AWAY),
+        (b"/a/waiting", errors.OWNER_AWAY),
+        (b"/a/later", errors.OWNER_AWAY),
+    ]
+    assert errors.OWNER_AWAY.definite
+    assert stand.fatal == [], "whoever retired it ends it"
+
+
+@pytest.mark.parametrize("reigns", [False, True])
+def test_retired_writer_writes_nothing_whatever_the_sequencer_still_answers(reigns: bool) -> None:
+    """What it answered as definite another owner may do meanwhile."""
+    stand = retired()
+    assert isinstance(stand.engine, BreakableEngine)
+    writes, asked = stand.engine.writes, len(stand.sequencer.asked)
+    if reigns:
+        stand.owner.begin_reign(2)
+    stand.sequencer.answer()
+    stand.clock.ms += 60_000
+    stand.run()
+    assert (stand.engine.writes, len(stand.sequencer.asked)) == (writes, asked)
+    assert (live_keys(stand), stand.published) == ([], [])
+    assert len(stand.replies) == 2, "each call is answered once"
+
+
+def test_retired_shard_answers_no_read_with_what_it_last_knew() -> None:
+    stand = Stand()
+    stand.write(put_call(b"/a/x"))
+    stand.owner.retire()
+    sink = stand.read(read_call(single(b"/a/x"), 2, ((A, 2),)))
+    assert sink.refused is errors.STOPPED
+    assert sink.rows == []
+
+
+def test_write_that_finds_its_shard_taken_is_definite_and_so_is_what_waits_for_it() -> None:
+    """The engine is fenced: the batch is not there, and cannot come."""
+    stand, engine = failing(FENCED, lands=False)
+    stand.submit(put_call(b"/a/x"), delete_call(b"/a/none"))
+    stand.run()
+    stand.submit(put_call(b"/a/queued"))
+    stand.sequencer.answer()
+    assert [r.error for r in stand.replies] == [errors.OWNER_AWAY] * 3
+    assert stand.fatal == [FENCED]
+    assert engine.reopens == 0, "nothing is taken back"
+    stand.submit(put_call(b"/a/later"))
+    assert stand.replies[-1].error is errors.OWNER_AWAY
+
+
+def test_write_behind_a_conflict_is_definite_where_the_store_proves_to_be_taken() -> None:
+    """A conflict is looked into first; the reopening meets another one's row."""
+    stand, engine = failing(EngineConflict("met"), lands=False)
+    engine.reopen_faults.append(FENCED)
+    stand.submit(put_call(b"/a/x"))
+    stand.run()
+    stand.sequencer.answer()
+    assert [r.error for r in stand.replies] == [errors.OWNER_AWAY]
+    assert stand.fatal == [FENCED]
+
+
+@pytest.mark.parametrize("lands", [False, True])
+def test_write_of_unknown_outcome_stays_so_though_the_store_was_taken_behind_it(
+    lands: bool,
+) -> None:
+    """The one that took the store finds the batch, or does not."""
+    stand, engine = failing(EngineUncertain("no answer"), lands=lands)
+    engine.reopen_faults.append(FENCED)
+    stand.submit(put_call(b"/a/x"))
+    stand.run()
+    stand.submit(put_call(b"/a/queued"))
+    stand.sequencer.answer()
+    assert [r.error for r in stand.replies] == [errors.TIMED_OUT] * 2
+    assert stand.fatal == [FENCED]
+    stand.owner.retire()
+    assert len(stand.replies) == 2, "what was answered is not answered otherwise"
+    stand.submit(put_call(b"/a/later"))
+    assert stand.replies[-1].error is errors.OWNER_AWAY

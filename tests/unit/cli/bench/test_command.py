@@ -34,6 +34,11 @@ RESULTS = Results(
     [
         (["--shards=2"], EXIT_USAGE, "--profile=cluster"),
         (["--profile=cluster", "--shards=0"], EXIT_USAGE, "--shards"),
+        (["--profile=cluster", "--shards=1,2"], EXIT_USAGE, "one number"),
+        (["--engine=tikv"], EXIT_USAGE, "need each other"),
+        (["--pd=127.0.0.1:1"], EXIT_USAGE, "need each other"),
+        (["--engine=tikv", "--pd=127.0.0.1:1", "--shards=1,1"], EXIT_USAGE, "--shards"),
+        (["--engine=tikv", "--pd=127.0.0.1:1", "reshard/10m"], EXIT_USAGE, "was not made for"),
         (["put/46"], EXIT_USAGE, "did you mean"),
         (["--rounds=0"], EXIT_USAGE, "--rounds"),
         (["--scale=0"], EXIT_USAGE, "--scale"),

@@ -187,11 +187,11 @@ def test_shards_follow_each_other_in_a_ring() -> None:
 def test_it_makes_its_cluster_and_has_no_peer() -> None:
     chosen, flags = settle(choose(["reshard"]), parser().parse_args(["reshard"]))
     assert [one.name for one in chosen] == ["reshard/10m", "reshard/100m", "reshard/1g"]
-    assert (flags.profile, flags.peer, flags.shards) == ("cluster", "none", 3)
+    assert (flags.profile, flags.peer, flags.shards) == ("cluster", "none", (3,))
     assert needed(chosen, ("kubebraid",)) == ["bench-load"]
     assert "--shards=3" in spoken(flags)
     more = parser().parse_args(["reshard", "--profile=cluster", "--shards=5"])
-    assert settle(choose(["reshard"]), more)[1].shards == 5
+    assert settle(choose(["reshard"]), more)[1].shards == (5,)
 
 
 def test_it_stands_in_no_run_with_a_peer(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import pytest
 
 from kubebraid.cli.bench.drivers import RequestsFailed, complete
-from kubebraid.cli.bench.figures import CLIENT_CPU, CPU, DISK, PEAK_RSS, RSS_GROWTH, Measured
+from kubebraid.cli.bench.figures import (
+    CLIENT_CPU,
+    CPU,
+    DISK,
+    PEAK_RSS,
+    RSS_GROWTH,
+    Figure,
+    Measured,
+)
 from kubebraid.cli.bench.goals import SEQUENCER
 from kubebraid.cli.bench.site import Site, cost, scaled
 
@@ -49,8 +58,13 @@ def test_cpu_that_proc_cannot_tell_from_nothing_is_not_told() -> None:
 class Grown:
     """A server whose load took it from 100 to 150 MiB and back to 110, and 2 s of CPU."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_disk: bool = True) -> None:
         self.steps: list[str] = []
+        self.has_disk = has_disk
+
+    def beside(self) -> Callable[[Sequence[Measured]], list[Figure]]:
+        before = len(self.steps)
+        return lambda found: [Figure("beside", "", found[0].ops * (len(self.steps) - before))]
 
     def check(self) -> None:
         self.steps.append("check")
@@ -82,6 +96,21 @@ def test_window_is_what_the_load_cost() -> None:
     assert (figures[PEAK_RSS], figures[RSS_GROWTH], figures[DISK]) == (150.0, 50.0, 64.0)
     assert (figures["throughput"], figures["p50"]) == (100_000.0, 1.5)
     assert server.steps == ["check", "forget", "load", "check"]
+
+
+def test_what_works_beside_a_server_is_looked_at_around_the_load() -> None:
+    """And a server that keeps nothing in its folder has no figure of a disk."""
+    server = Grown(has_disk=False)
+
+    def load() -> list[Measured]:
+        server.steps.append("load")
+        return [Measured("put", 1_000, 10.0, {})]
+
+    found, figures = Site(cast("Any", server), 1.0).window(load)
+    assert found[0].ops == 1_000
+    told = {figure.name: figure.value for figure in figures}
+    assert told["beside"] == 2_000, "the load, and the look behind it"
+    assert DISK not in told
 
 
 def test_growth_of_memory_begins_before_the_warm_up() -> None:

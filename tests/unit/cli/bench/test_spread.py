@@ -10,8 +10,9 @@ import pytest
 from kubebraid.cli.bench.drivers import RequestsFailed
 from kubebraid.cli.bench.figures import Figure, Measured
 from kubebraid.cli.bench.goals import SEQUENCER, goal
+from kubebraid.cli.bench.loads import BENCH
 from kubebraid.cli.bench.scenarios import choose
-from kubebraid.cli.bench.spread import merged, progress, spread
+from kubebraid.cli.bench.spread import few, merged, progress, spread
 
 
 class FakeSite:
@@ -50,7 +51,14 @@ def test_each_shard_has_as_many_clients() -> None:
 def test_it_is_no_part_of_a_plain_run() -> None:
     assert not any(one.name.startswith("spread") for one in choose([]))
     names = [one.name for one in choose(["spread"])]
-    assert names == ["spread/puts", "spread/merge", "spread/progress"]
+    assert names == [f"spread/{name}" for name in ("64", "256", "puts", "merge", "progress")]
+
+
+def test_few_clients_stay_few_whatever_the_shards() -> None:
+    for shards in (1, 4):
+        site: Any = FakeSite(shards)
+        few(site, 64)
+        assert {"--clients=64", "--conns=8", "--total=64", f"--prefix={BENCH}"} <= set(site.flags)
 
 
 def said(name: str, ops: int, p50: float, p99: float) -> Measured:

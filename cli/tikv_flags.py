@@ -1,0 +1,55 @@
+"""The flags of the engine on TiKV: where it is, and the name of a store in it.
+
+What it is: what serve, shard and dev-cluster have in common there. What it is not: the tables of
+flags (`flags.py`, `role_flags.py`), or the engine.
+
+Invariants: a shard's store has a slash in its name and serve's has none, so that neither opens the
+other's; two shards of one cluster never have the same.
+
+Worked example: shard-1 of the cluster `prod` keeps its rows in the store `prod/shard-1`.
+
+Tested in tests/unit/cli/test_serve_config.py, tests/unit/cli/test_role_config.py.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from .flag_sources import BadFlags, Values
+
+TIKV: Final = "tikv"
+_ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):\d{1,5}")
+_NAME: Final = re.compile(r"[\w.-]{1,100}", re.ASCII)
+
+
+def pd_of_engine(values: Values) -> tuple[str, ...]:
+    """Where TiKV's PD listens; needed for that engine, and for no other. Raises BadFlags."""
+    if (values["engine"] == TIKV) != bool(values["pd"]):
+        raise BadFlags(f"--engine=tikv and {values.named('pd')} need each other")
+    return pd_addresses(values)
+
+
+def pd_addresses(values: Values) -> tuple[str, ...]:
+    """HOST:PORT of each; none where nothing was said. Raises BadFlags."""
+    name, text = values.named("pd"), values["pd"]
+    addresses = tuple(word.strip() for word in text.split(",")) if text else ()
+    for address in addresses:
+        if not _ADDRESS.fullmatch(address):
+            raise BadFlags(f"{name}: {address!r} is no HOST:PORT")
+    return addresses
+
+
+def store_name(values: Values) -> str:
+    """As it was told. Raises BadFlags."""
+    text = values["tikv-store"]
+    if not _NAME.fullmatch(text):
+        raise BadFlags(
+            f"{values.named('tikv-store')}={text} is no name: letters, digits, -, _ and ."
+        )
+    return text
+
+
+def shard_store(prefix: str, shard: str) -> str:
+    """The name of a shard's own store."""
+    return f"{prefix}/{shard}"
