@@ -26,7 +26,7 @@ Tested in tests/unit/base/test_reshard.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import NamedTuple, TypeAlias
 
 from .revision import Revision, TabletId
@@ -58,6 +58,15 @@ ENDED = frozenset((Phase.DONE, Phase.ABORTED))
 UNDECIDED = frozenset((Phase.PLANNED, Phase.PREPARING, Phase.READY, Phase.FROZEN))
 
 
+class Brings(IntFlag):
+    """What the pieces of a copy bring. KEYS: versions of keys, whose attachments to leases follow
+    from them; LOG: log rows; LEASES: attachments alone, where two shards share the rows."""
+
+    KEYS = 1
+    LOG = 2
+    LEASES = 4
+
+
 class Migration(NamedTuple):
     """One migration. `rate`: bytes a second of its copy, 0: as fast as it goes; `manual`: READY and
     DRAINING are left by an operator's word alone; `after`: the migration that must be DONE before
@@ -87,8 +96,17 @@ class Migration(NamedTuple):
 
     @property
     def copies(self) -> bool:
-        """Whether rows go from one store to another; otherwise only the log is written anew."""
+        """Whether rows go from one shard to another; otherwise only the log is written anew."""
         return self.source != self.target
+
+    def brings(self, shared: bool) -> Brings:
+        """What its copy consists of. `shared`: both shards read and write the same rows: then what
+        keeps its tablet's id stays where it is, and the target has to learn of leases alone."""
+        if not self.copies:
+            return Brings.LOG
+        if not shared:
+            return Brings.KEYS | Brings.LOG
+        return Brings.LEASES if self.kind is Kind.MOVE else Brings.LEASES | Brings.LOG
 
     @property
     def active(self) -> bool:
@@ -100,8 +118,7 @@ class CopyCall(NamedTuple):
     """A target asks the source for the next piece of a round.
 
     since: what was written after it; -1: everything. upto: of the round; 0 begins one, and the
-    answer tells it. cursor: where the piece before ended; empty: the round's first. rows: whether
-    keys are copied, or log rows alone."""
+    answer tells it. cursor: where the piece before ended; empty: the round's first."""
 
     migration: str
     tablets: tuple[TabletId, ...]
@@ -109,7 +126,7 @@ class CopyCall(NamedTuple):
     upto: Revision
     cursor: bytes
     bytes_max: int
-    rows: bool
+    brings: Brings
 
 
 class CopyReply(NamedTuple):

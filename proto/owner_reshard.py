@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from kubebraid.base.reshard import CopyCall, CopyReply, Digest, DigestCall
+from kubebraid.base.reshard import Brings, CopyCall, CopyReply, Digest, DigestCall
 
 from .internal import owner_pb2
 
@@ -32,7 +32,7 @@ def put_asking(message: owner_pb2.CopyCall, number: int, call: Asking) -> None:
             message.upto = call.upto
             message.cursor = call.cursor
             message.bytes_max = call.bytes_max
-            message.rows = call.rows
+            message.brings = call.brings
         case DigestCall():
             message.digest = True
             message.start = call.start
@@ -47,7 +47,8 @@ def take_asking(message: owner_pb2.CopyCall) -> Asking:
         bounds = (message.start, message.end)
         return DigestCall(message.migration, tablets, *bounds, message.floor, message.upto)
     round_of = (message.since, message.upto, message.cursor)
-    return CopyCall(message.migration, tablets, *round_of, message.bytes_max, message.rows)
+    brings = Brings(message.brings)
+    return CopyCall(message.migration, tablets, *round_of, message.bytes_max, brings)
 
 
 def put_told(message: owner_pb2.CopyReply, number: int, told: Told) -> None:

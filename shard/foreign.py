@@ -17,7 +17,7 @@ Tested in tests/unit/shard/test_foreign.py.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from kubebraid.base.revision import TabletId
 
@@ -26,6 +26,7 @@ from .cells import BOUNDS, Area, Cell
 from .storage.engine import Reader, Snapshot
 
 Shows: TypeAlias = Callable[[bytes], bool]
+COUNTED: Final = 1_024  # keys at a time, where each is looked at
 
 
 class Foreign:
@@ -101,44 +102,13 @@ class Visible:
         self, start: bytes, end: bytes, limit: int, *, reverse: bool = False
     ) -> list[tuple[bytes, bytes]]:
         shows = self._foreign.shows(start, end)
-        if shows is None:
-            return self._reader.scan(start, end, limit, reverse=reverse)
-        found: list[tuple[bytes, bytes]] = []
-        while start < end:
-            page = self._reader.scan(start, end, limit, reverse=reverse)
-            found += [pair for pair in page if shows(pair[0])]
-            if len(page) < limit or len(found) >= limit:
-                break
-            if reverse:
-                end = page[-1][0]
-            else:
-                start = page[-1][0] + b"\x00"
-        return found[:limit]
+        return rows_shown(self._reader, (start, end), limit, shows, reverse)
 
     def keys(self, start: bytes, end: bytes, limit: int) -> list[bytes]:
-        shows = self._foreign.shows(start, end)
-        if shows is None:
-            return self._reader.keys(start, end, limit)
-        found: list[bytes] = []
-        while start < end:
-            page = self._reader.keys(start, end, limit)
-            found += [key for key in page if shows(key)]
-            if len(page) < limit or len(found) >= limit:
-                break
-            start = page[-1] + b"\x00"
-        return found[:limit]
+        return keys_shown(self._reader, (start, end), limit, self._foreign.shows(start, end))
 
     def count(self, start: bytes, end: bytes, limit: int) -> int:
-        if self._foreign.shows(start, end) is None:
-            return self._reader.count(start, end, limit)
-        total = 0
-        while total < limit:
-            page = self.keys(start, end, min(limit - total, 1_024))
-            total += len(page)
-            if len(page) < 1_024:
-                break
-            start = page[-1] + b"\x00"
-        return total
+        return count_shown(self._reader, (start, end), limit, self._foreign.shows(start, end))
 
 
 class VisibleSnapshot(Visible):
@@ -147,3 +117,58 @@ class VisibleSnapshot(Visible):
     def __init__(self, snapshot: Snapshot, foreign: Foreign) -> None:
         super().__init__(snapshot, foreign)
         self.close = snapshot.close
+
+
+def rows_shown(
+    reader: Reader, bounds: tuple[bytes, bytes], limit: int, shows: Shows | None, reverse: bool
+) -> list[tuple[bytes, bytes]]:
+    """As `scan`, of those rows that `shows` takes; None: of all."""
+    start, end = bounds
+    if shows is None:
+        return reader.scan(start, end, limit, reverse=reverse)
+    found: list[tuple[bytes, bytes]] = []
+    while start < end:
+        page = reader.scan(start, end, limit, reverse=reverse)
+        found += [pair for pair in page if shows(pair[0])]
+        if len(page) < limit or len(found) >= limit:
+            break
+        if reverse:
+            end = page[-1][0]
+        else:
+            start = page[-1][0] + b"\x00"
+    return found[:limit]
+
+
+def keys_shown(
+    reader: Reader, bounds: tuple[bytes, bytes], limit: int, shows: Shows | None
+) -> list[bytes]:
+    """As `keys`, of the same."""
+    start, end = bounds
+    if shows is None:
+        return reader.keys(start, end, limit)
+    found: list[bytes] = []
+    while start < end:
+        page = reader.keys(start, end, limit)
+        found += [key for key in page if shows(key)]
+        if len(page) < limit or len(found) >= limit:
+            break
+        start = page[-1] + b"\x00"
+    return found[:limit]
+
+
+def count_shown(
+    reader: Reader, bounds: tuple[bytes, bytes], limit: int, shows: Shows | None
+) -> int:
+    """As `count`, of the same."""
+    start, end = bounds
+    if shows is None:
+        return reader.count(start, end, limit)
+    total = 0
+    while total < limit:
+        wanted = min(limit - total, COUNTED)
+        page = keys_shown(reader, (start, end), wanted, shows)
+        total += len(page)
+        if len(page) < wanted:
+            break
+        start = page[-1] + b"\x00"
+    return total

@@ -85,6 +85,7 @@ def _take(parts: Parts, tablets: TabletMap, migrations: Sequence[Migration]) -> 
     rows: dict[LeaseId, LeaseRow] = {}
     fences: dict[TabletId, Fence] = {}
     if come:
+        parts.engine.catch_up()  # with what the one before wrote
         batch = Batch()
         fences = fences_of(parts.engine, come, batch)
         cells = committed(owned.foreign.cells.values(), migrations)

@@ -58,6 +58,7 @@ from .settle import Settler, refusal
 from .storage.engine import Engine, EngineError
 from .totals import Totals
 from .upkeep import Upkeep
+from .windows import window
 from .writer import Writer
 
 
@@ -97,7 +98,9 @@ class Owner(LeaseDesk):
         peers: Mapping[str, ShardPeer] | None = None,
     ) -> None:
         """`peers`: the other shards, by name."""
-        self._engine = engine
+        whole = engine  # of a row space that shards share, also what is theirs
+        owned.shares_rows = engine.shares_rows
+        engine = self._engine = window(engine, lambda: owned.tablets, owned.shard)
         self._seams = seams
         visible = Visible(engine, owned.foreign)
         self._counts = KeyCounts(visible)
@@ -126,9 +129,9 @@ class Owner(LeaseDesk):
         port = partial(_port, self, owned.shard, peers)
         told = partial(_told, self)
         slot = self.participant
-        here = Here(engine, owned, seams.clock, slot, port, told, self._mend)
+        here = Here(whole, owned, seams.clock, slot, port, told, self._mend)
         self._leaving = here.leaving
-        source = Source(engine, owned, self.participant, self._mend)
+        source = Source(whole, owned, self.participant, self._mend)
         self.copy, self.digest = source.copy, source.digest
         self._parts = Parts(
             engine,
@@ -271,16 +274,20 @@ class Owner(LeaseDesk):
         more |= self.participant.turn(now_ms)
         more |= self._writer.turn()
         more |= self._reader.turn()
-        if not self._moves.switching(now_ms):
+        if not self._rests(now_ms):
             more |= self._upkeep.turn(now_ms)
         return more
+
+    def _rests(self, now_ms: int) -> bool:
+        """Whether upkeep waits: for a switch, or until it is known whose the rows are."""
+        return self._moves.switching(now_ms) or self._owned.may_have_left
 
     def next_deadline_ms(self) -> int | None:
         """When `turn` should be called although nothing arrived."""
         own = (self._reader, self._moves)
         parts = (self._owned.leases, self._guests, self.participant, *own)
         deadlines = [part.next_deadline_ms() for part in parts]
-        if not self._moves.switching(self._clock.now_ms()):
+        if not self._rests(self._clock.now_ms()):
             deadlines.append(self._upkeep.next_deadline_ms())
         return min((d for d in deadlines if d is not None), default=None)
 

@@ -39,8 +39,10 @@ from .foreign import Foreign
 from .lease import LeaseTable
 from .seal import Sealed, unpack_lease
 from .storage.engine import Batch, Engine, Reader
+from .windows import has_rows, window
 
 _DATA: Final = ((b"h", b"i"), (b"l", b"m"), (b"n", keycodec.NEWEST_END))
+_KEYS: Final = (_DATA[0], _DATA[2])
 
 
 class Ownership:
@@ -74,6 +76,7 @@ class Ownership:
         self.stopped = False
         self.tablets = tablets
         self.sealed: frozenset[TabletId] = frozenset()  # about to go: no write is admitted
+        self.shares_rows = False  # with the other shards of the cluster
         self.members: frozenset[str] = frozenset()  # all shards that were started; none: not known
         self.migrating: frozenset[str] = frozenset()  # shards that a migration names, if unfinished
         self.foreign = Foreign(
@@ -94,6 +97,12 @@ class Ownership:
         )
         fixed.add(*self.foreign.cells.values())
         return fixed
+
+    @property
+    def may_have_left(self) -> bool:
+        """Whether another shard may have taken, and written to, a tablet that we still call ours:
+        what the rows are now may be newer than all that we know of."""
+        return self.shares_rows and bool(self.sealed)
 
     def is_bare(self, shard: str) -> bool:
         """Whether a shard has no keys, and none are on their way to it: it was drained, and may be
@@ -239,6 +248,15 @@ def _owns(tablets: TabletMap, shard: str, area: Area) -> bool:
     return all(tablet.shard == shard for tablet in tablets.tablets_of(area.span))
 
 
+def _has_data(engine: Engine, shard: str, tablets: TabletMap) -> bool:
+    """Whether there are versions or log rows: in a space that shards share, of this one's."""
+    if not engine.shares_rows:
+        return has_rows(engine, _DATA)
+    ids = [tablet.id for tablet in tablets.tablets if tablet.shard == shard]
+    logs = [(keycodec.log(tablet, 0), keycodec.log(tablet + 1, 0)) for tablet in ids]
+    return has_rows(window(engine, lambda: tablets, shard), (*_KEYS, *logs))
+
+
 def adopt(
     engine: Engine, shard: str, tablets: TabletMap, beside: Batch | None = None
 ) -> dict[TabletId, Fence]:
@@ -252,7 +270,7 @@ def adopt(
     mine = [tablet for tablet in tablets.tablets if tablet.shard == shard]
     raws = {tablet.id: engine.get(keycodec.fence(tablet.id)) for tablet in mine}
     missing = [tablet.name for tablet in mine if raws[tablet.id] is None]
-    if missing and (len(missing) < len(mine) or any(engine.scan(*rows, 1) for rows in _DATA)):
+    if missing and (len(missing) < len(mine) or _has_data(engine, shard, tablets)):
         raise fencing.FenceDamaged(f"the fence row of tablet {missing[0]} is missing")
     # A share that waits for its decision may belong to a revision up to H: until it is known
     # nothing is closed past it, and the registration closes at H and beyond.

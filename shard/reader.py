@@ -187,7 +187,8 @@ class Reader:
                 return
             sink.take(_single(call, row))
             return
-        fresh = call.revision >= self._owned.committed_revision
+        newest = self._owned.committed_revision
+        fresh = call.revision >= newest and not self._owned.may_have_left
         bounds = (b"", b"") if call.count_only else keycodec.newest_bounds(call.span)
         self.run(lambda view: _Job(call, view, fresh, self._totals, sink), sink.take, bounds)
 

@@ -142,6 +142,7 @@ class ShardRole:
         while that takes its time."""
         options = self._options
         mark(self._engine, options.name, view.cluster)
+        self._engine.catch_up()  # tablets may have come since it was opened
         taken = Adoption(options.incarnation)
         beside = Batch().put(ADOPTED_CELL, adoption.pack(taken))
         settle_cells(self._engine, view.tablets, view.migrations, options.name, beside)

@@ -88,7 +88,8 @@ class Totals:
     def _near(self, call: ReadCall) -> bool:
         """Whether the log since then is short enough to be walked instead of the keys."""
         behind = self._owned.committed_revision - call.revision
-        return self._fits(call) and self._counts.complete and behind <= COUNT_LOG_REVISIONS_MAX
+        known = self._counts.complete and not self._owned.may_have_left
+        return self._fits(call) and known and behind <= COUNT_LOG_REVISIONS_MAX
 
     def _derived(self, call: ReadCall) -> Generator[None, None, int | None]:
         """From the counters and the log; None if the log was compacted under our hands."""

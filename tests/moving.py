@@ -42,7 +42,8 @@ from kubebraid.shard.owner import Owner
 from kubebraid.shard.ownership import Ownership, adopt
 from kubebraid.shard.reshard.arrival import settle_cells
 from kubebraid.shard.seams import ShardSeams
-from kubebraid.shard.storage.engine import Batch
+from kubebraid.shard.storage.engine import Batch, Engine
+from kubebraid.shard.windows import window
 from tests.unit.shard.fakes import BreakableEngine, Sink
 
 SHARDS: Final = ("shard-0", "shard-1")
@@ -117,15 +118,24 @@ class Line:
         return ask
 
 
+def engines_of(shards: tuple[str, ...]) -> dict[str, BreakableEngine]:
+    """A store for each. Tests of shards that share their rows have another one here."""
+    return {name: BreakableEngine() for name in shards}
+
+
 class Moving:
     """See the head of the file."""
 
-    def __init__(self, tablets: TabletMap | None = None, shards: tuple[str, ...] = SHARDS) -> None:
+    def __init__(
+        self,
+        tablets: TabletMap | None = None,
+        shards: tuple[str, ...] = SHARDS,
+    ) -> None:
         self.clock = Clock()
         self.tablets = tablets or first_map()
         last = {tablet.id: 1 for tablet in self.tablets.tablets}
         self.sequencer = Sequencer(1, self.tablets, last)
-        self.engines = {name: BreakableEngine() for name in shards}
+        self.engines = engines_of(shards)
         self.reports: dict[str, Report] = {}
         self.published: dict[str, list[Publication]] = {}
         self.fatal: list[BaseException] = []
@@ -155,6 +165,7 @@ class Moving:
             self.reports.pop(name, None)
             self.take(TabletMap(self.tablets.version + 1, tablets), but=name)
         engine = self.engines[name]
+        engine.catch_up()
         beside = Batch()
         settle_cells(engine, self.tablets, self.migrations, name, beside)
         fences = adopt(engine, name, self.tablets, beside)
@@ -335,19 +346,26 @@ class Moving:
 
     # -- what is stored ------------------------------------------------------------------------
 
+    def shown(self, name: str) -> Engine:
+        """A store, of shared rows those that its shard may serve."""
+        return window(self.engines[name], lambda: self.owned[name].tablets, name)
+
     def rows(self, name: str, kinds: bytes = b"nhk") -> dict[bytes, bytes]:
         """Every stored row of these kinds that names a key of [b, c)."""
         found = {}
         for kind in kinds:
             low = bytes([kind])
-            for stored, value in self.engines[name].scan(low, bytes([kind + 1]), 1_000_000):
+            for stored, value in self.shown(name).scan(low, bytes([kind + 1]), 1_000_000):
                 key = stored[9:] if kind == ord("k") else stored[1:]
                 if key.startswith(b"b"):
                     found[stored] = value
         return found
 
     def log(self, name: str, tablet: int) -> dict[int, bytes]:
-        """The log rows of a tablet, by revision."""
+        """The log rows of a tablet, by revision; of shared ones, if it is this shard's or has ended."""
+        owner = self.tablets.by_id().get(tablet)
+        if self.engines[name].shares_rows and owner is not None and owner.shard != name:
+            return {}
         low = b"l" + tablet.to_bytes(4, "big")
         rows = self.engines[name].scan(low, low + b"\xff" * 9, 1_000_000)
         return {int.from_bytes(stored[5:13], "big"): value for stored, value in rows}

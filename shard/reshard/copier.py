@@ -43,6 +43,7 @@ from kubebraid.base.limits import (
     COPY_TRIES_MAX,
 )
 from kubebraid.base.reshard import (
+    Brings,
     CopyCall,
     CopyReply,
     Digest,
@@ -80,7 +81,8 @@ class CopyPort(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """The shard that copies. `port`: another shard by its name, or this one itself; `mend`: the
+    """The shard that copies. `engine`: all that it can read, also rows that are not its own;
+    `port`: another shard by its name, or this one itself; `mend`: the
     store is opened again after a write that failed; `leaving`: leases that this shard was told to
     leave, and has not left yet."""
 
@@ -109,6 +111,7 @@ class Copier:
         """`since`: everything up to it is here already (an old owner's rows); -1: nothing."""
         self._here = here
         self.migration = migration
+        self._brings = migration.brings(here.owned.shares_rows)
         self._landing = Landing(here.engine, migration)
         self._joins = Joins(here.owned, here.port)
         self._checks: Checks | None = None
@@ -256,7 +259,7 @@ class Copier:
             0 if self._round is None else self._round.upto,
             self._cursor,
             COPY_PIECE_BYTES_MAX,
-            self.migration.copies,
+            self._brings,
         )
         self._asked = True
         generation = self._generation
@@ -283,9 +286,10 @@ class Copier:
         batch = self._landing.batch(reply)
         if len(batch):
             self._here.engine.write(batch, sync=False)
-        size = sum(len(key) + len(value) for key, value in reply.puts)
+        copied = [put for put in reply.puts if put[0][:1] != b"k"]
+        size = sum(len(key) + len(value) for key, value in copied)
         self._report = self._report._replace(
-            rows=self._report.rows + len(reply.puts),
+            rows=self._report.rows + len(copied),
             bytes=self._report.bytes + size,
         )
         if self.migration.rate and self.migration.phase is not Phase.FROZEN:
@@ -319,8 +323,9 @@ class Copier:
             # writes behind this round lies above any floor from before it.
             upto = max(first.upto, self._floor)
             self._checks = Checks(self._here.engine, self.migration, upto)
-            self._stage = _Stage.CHECKING if self.migration.copies else _Stage.FOLLOWING
-            if not self.migration.copies:
+            compares = bool(self._brings & Brings.KEYS)
+            self._stage = _Stage.CHECKING if compares else _Stage.FOLLOWING
+            if not compares:
                 self._verified()
         elif self.migration.phase is not Phase.FROZEN:
             self._due_ms = max(self._due_ms, now_ms + COPY_FOLLOW_MS)
@@ -337,9 +342,8 @@ class Copier:
         steady = here.slot.quiet and leases.isdisjoint(here.leaving)
         if not steady or not self._joins.complete(leases, here.engine, self._landing.is_copied):
             return
-        batch, cell = final_batch(
-            here.owned, self.migration, cell_of(self.migration), first, self._joins, leases
-        )
+        cell = cell_of(self.migration, here.owned.shares_rows)
+        batch, cell = final_batch(here.owned, self.migration, cell, first, self._joins, leases)
         here.engine.write(batch, sync=True)
         here.owned.foreign.add(cell)
         self._sealed = None

@@ -5,7 +5,8 @@ adoption. What it is not: the adoption: fences under the map's epochs (`arrival.
 
 Invariants:
 - M13: the fences of all targets are born in this one synced batch, under the sources' owner epoch,
-  which is below the one that a commit gives them;
+  which is below the one that a commit gives them. Where two shards share their rows, a tablet that
+  is moved has its fence already: the source's, until the adoption takes it;
 - a lease that lives in the tablets comes with its row: the source stays its guest, this shard is
   none any more; one that was joined comes as a visit.
 
@@ -48,6 +49,8 @@ def final_batch(
     assert last >= FIRST_REVISION, "a tablet begins behind the first revision"
     batch = Batch()
     for target in migration.targets:
+        if owned.shares_rows and target.id in migration.sources:
+            continue
         # As the map will have it (coordinator/phases.py): one that is moved goes on behind its own.
         fence = Fence(epochs.get(target.id, oepoch), ends.get(target.id, last), 0)
         batch.put(keycodec.fence(target.id), fence.pack())

@@ -26,7 +26,7 @@ from kubebraid.base.limits import COPY_JOINS_MAX
 from kubebraid.base.revision import LeaseId
 
 from ..ownership import Ownership
-from ..storage.engine import Reader
+from ..storage.engine import Engine
 from ..view import attached_keys
 
 
@@ -84,13 +84,15 @@ class Joins:
         self.joined.pop(lease, None)
 
     def complete(
-        self, leases: set[LeaseId], reader: Reader, is_copied: Callable[[bytes], bool]
+        self, leases: set[LeaseId], engine: Engine, is_copied: Callable[[bytes], bool]
     ) -> bool:
         """Whether none of these is missing; those that no copied key names any more are dropped.
         Keys that other migrations have left here do not count. Raises EngineError."""
         missing = [lease for lease in leases if not self._known(lease)]
+        if missing:
+            engine.catch_up()  # of shared rows, what the source has attached and detached
         for lease in missing:
-            if not any(map(is_copied, attached_keys(reader, lease))):
+            if not any(map(is_copied, attached_keys(engine, lease))):
                 leases.discard(lease)
         self.turn(leases)
         return all(map(self._known, leases))

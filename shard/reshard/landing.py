@@ -47,6 +47,10 @@ class Landing:
             if kind == b"l":
                 self._log(logs, stored, value)
                 continue
+            if kind == b"k":
+                # The row is here: of rows that two shards share nothing but its lease is news.
+                self.leases.add(keycodec.lease_id(stored))
+                continue
             if kind == b"n":
                 self._attach(batch, stored[1:], keycodec.unpack_row(value).lease)
             batch.put(stored, value)

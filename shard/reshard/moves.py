@@ -112,7 +112,7 @@ class Moves:
             copier = self._copiers.get(name)
             if copier is not None:
                 copier.follow(migration)
-            elif self._follows(migration):
+            elif self._follows(migration) and not self._here.owned.shares_rows:
                 since = max(end for _, end in migration.ends)
                 self._copiers[name] = Copier(self._here, migration, since)
             else:

@@ -15,7 +15,9 @@ first, so no version is brought whose successor is missing.
 Invariants:
 - a piece is the same however often it is asked for, but for what was written meanwhile;
 - a round with `upto` brings every row that commits up to `upto` made and that still stands;
-- an n row is put as it stands now, or deleted: never as it stood.
+- an n row is put as it stands now, or deleted: never as it stood;
+- where two shards share the rows, an attachment stands for each leased key, and nothing else is
+  brought but the log of tablets that get new ids.
 
 Worked example: key a is put at 5 (copied by the first round, upto 5), then at 8: the round (5, 8]
 brings h(a, 5), n(a) = 8 and the log row 8.
@@ -30,13 +32,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from kubebraid.base.placement import bucket_of
-from kubebraid.base.reshard import CopyCall
+from kubebraid.base.reshard import Brings, CopyCall
 from kubebraid.base.revision import Revision
 from kubebraid.base.tabletmap import Tablet
 
 from .. import keycodec
 from ..keycodec import LogChange
 from ..storage.engine import Reader
+from .landing import holds
 
 Keep: TypeAlias = Callable[[bytes], bool]
 ROWS: Final = 256  # stored rows of one scan: bounds a piece of small rows
@@ -84,11 +87,18 @@ class _Stage(NamedTuple):
 def _stages(tablets: Sequence[Tablet], call: CopyCall) -> Iterator[_Stage]:
     for tablet in tablets:
         keep = keeps(tablet)
-        if call.rows:
+        if call.brings & Brings.KEYS:
             yield _Stage(*keycodec.newest_bounds(tablet.span), _of(keep, lambda row: row[1:]))
             of_history = _of(keep, lambda row: keycodec.split_history(row)[0])
             yield _Stage(*keycodec.history_bounds(tablet.span), of_history)
-        yield _Stage(keycodec.log(tablet.id, 0), keycodec.log(tablet.id, call.upto + 1), None)
+        if call.brings & Brings.LOG:
+            yield _Stage(keycodec.log(tablet.id, 0), keycodec.log(tablet.id, call.upto + 1), None)
+        if call.brings & Brings.LEASES:
+            yield _Stage(*keycodec.ATTACHMENTS, _attached(tablet))
+
+
+def _attached(tablet: Tablet) -> Keep:
+    return lambda stored: holds(tablet, keycodec.attached_key(stored))
 
 
 def _of(keep: Keep | None, key_in: Callable[[bytes], bytes]) -> Keep | None:
@@ -139,7 +149,7 @@ def _later_round(reader: Reader, call: CopyCall) -> Piece:
     number, at = _WALK.unpack(call.cursor) if call.cursor else (0, call.since + 1)
     if number >= len(call.tablets) or at <= call.since:
         raise ValueError("a cursor of another round")
-    made = _Collected(reader, call.rows)
+    made = _Collected(reader, call.brings)
     tablet = call.tablets[number]
     rows = reader.scan(keycodec.log(tablet, at), keycodec.log(tablet, call.upto + 1), ROWS)
     for stored, value in rows:
@@ -157,17 +167,21 @@ def _later_round(reader: Reader, call: CopyCall) -> Piece:
 class _Collected:
     """The rows that some log rows name, each n row once."""
 
-    def __init__(self, reader: Reader, rows: bool) -> None:
+    def __init__(self, reader: Reader, brings: Brings) -> None:
         self._reader = reader
-        self._rows = rows
+        self._brings = brings
         self._puts: dict[bytes, bytes] = {}
         self._deletes: dict[bytes, None] = {}
         self._seen: set[bytes] = set()
         self.size = 0
 
     def log_row(self, stored: bytes, value: bytes) -> None:
-        self._put(stored, value)
-        if not self._rows:
+        if self._brings & Brings.LOG:
+            self._put(stored, value)
+        if self._brings & Brings.LEASES:
+            for change in keycodec.unpack_changes(value):
+                self._attachment(change.key)
+        if not self._brings & Brings.KEYS:
             return
         revision = keycodec.log_revision(stored)
         changes = keycodec.unpack_changes(value)
@@ -195,6 +209,13 @@ class _Collected:
             self.size += len(stored)
         else:
             self._put(stored, value)
+
+    def _attachment(self, key: bytes) -> None:
+        """To the lease that the key has now."""
+        value = self._reader.get(keycodec.newest(key))
+        lease = 0 if value is None else keycodec.unpack_row(value).lease
+        if lease:
+            self._put(keycodec.attachment(lease, key), b"")
 
     def _history(self, stored: bytes) -> None:
         """A version that is still the newest has no h row."""

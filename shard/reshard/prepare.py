@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kubebraid.base.reshard import Migration
+from kubebraid.base.reshard import Brings, Migration
 
 from .. import keycodec, mvcc
 from ..cells import Cell, area, pack
@@ -25,16 +25,20 @@ from .landing import Landing, holds
 from .sweep import sweep
 
 
-def cell_of(migration: Migration) -> Cell:
-    """What the target's store says from the beginning of the copy on."""
-    targets = tuple(target.id for target in migration.targets)
-    areas = tuple(map(area, migration.targets)) if migration.copies else ()
-    return Cell(migration.id, tuple(sorted({*migration.sources, *targets})), areas)
+def cell_of(migration: Migration, shared: bool) -> Cell:
+    """What the target's store says from the beginning of the copy on. Of rows that it shares with
+    the source nothing arrives but the log of new tablets; that of the old ones is the source's."""
+    brings = migration.brings(shared)
+    tablets = {target.id for target in migration.targets}
+    if not brings & Brings.LEASES:
+        tablets.update(migration.sources)
+    areas = tuple(map(area, migration.targets)) if brings & Brings.KEYS else ()
+    return Cell(migration.id, tuple(sorted(tablets)), areas)
 
 
 def swept(engine: Engine, owned: Ownership, migration: Migration) -> Iterator[None]:
     """Remove what an earlier try has left. Raises EngineError."""
-    cell = cell_of(migration)
+    cell = cell_of(migration, owned.shares_rows)
     owned.foreign.add(cell)  # known before: a write that failed may have landed, and is swept then
     engine.write(Batch().put(cell.key, pack(cell)), sync=True)
     yield from sweep(engine, owned, cell, _nothing, keep_cell=True)

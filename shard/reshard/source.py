@@ -29,7 +29,7 @@ from kubebraid.base.errors import RequestRefused
 from kubebraid.base.keyspace import KeyRange
 from kubebraid.base.leasehome import home
 from kubebraid.base.limits import COPY_PIECE_BYTES_MAX, COPY_WAITING_MAX
-from kubebraid.base.reshard import CopyCall, CopyReply, Digest, DigestCall
+from kubebraid.base.reshard import Brings, CopyCall, CopyReply, Digest, DigestCall
 from kubebraid.base.tabletmap import Tablet
 
 from .. import keycodec
@@ -125,14 +125,17 @@ class Source:
             done(errors.OTHER_MAP)  # a cursor of another round: the copy begins anew
             return
         ends = tuple((tablet.id, self._owned.closed[tablet.id]) for tablet in tablets)
-        leases = self._leases(tablets) if sealed and call.rows else ()
+        goes = call.brings & (Brings.KEYS | Brings.LEASES)
+        leases = self._leases(tablets) if sealed and goes else ()
         done(CopyReply(puts, deletes, cursor, call.upto, sealed, ends, leases))
 
     def _claim(self, call: CopyCall, tablets: list[Tablet]) -> None:
-        """What stays behind is noted while it is still ours."""
-        if not call.rows or call.migration in self._owned.foreign.cells:
+        """What stays behind is noted while it is still ours. Of shared rows that is the log of
+        tablets that end: a moved one's is the next owner's, and so are all keys."""
+        left = call.brings & Brings.LOG and call.brings != Brings.LOG
+        if not left or call.migration in self._owned.foreign.cells:
             return
-        areas = tuple(area(tablet) for tablet in tablets)
+        areas = tuple(map(area, tablets)) if call.brings & Brings.KEYS else ()
         cell = Cell(call.migration, call.tablets, areas)
         try:
             self._engine.write(Batch().put(cell.key, pack(cell)), sync=True)

@@ -6,6 +6,8 @@ What it is: a generator of slices over the area of one cell. What it is not: whe
 Invariants:
 - nothing that the map gives to this shard is removed, whatever the cell says, and nothing that
   another migration copies into the same range, or keeps there;
+- of rows that shards share only those go that are nobody's: the log and the fence of a tablet that
+  the map does not name (no id is ever used twice, so it will not name it again);
 - the cell goes last, in the batch that finds nothing more: a crash in between repeats a part.
 
 Worked example: `pods` was moved away: its n rows go with their attachments, then its h rows, its
@@ -39,6 +41,7 @@ def sweep(
 ) -> Iterator[None]:
     """Yields after each slice; `spared`: the cells of migrations that go on, as of now;
     `keep_cell`: more is to come. Raises EngineError, FenceDamaged."""
+    assert not (owned.shares_rows and cell.areas), "rows of keys that shards share are not swept"
     for area in cell.areas:
         yield from _keys(engine, owned, area, spared)
         yield from _history(engine, owned, area, spared)
@@ -110,7 +113,9 @@ def _log(engine: Engine, owned: Ownership, tablet: TabletId, spared: Spared) -> 
     """Its fence goes last. What comes back meanwhile, or is copied here, stays as it is then."""
 
     def stays() -> bool:
-        return tablet in owned.oepochs or any(tablet in cell.tablets for cell in spared())
+        lives = owned.shares_rows and tablet in owned.tablets.by_id()
+        spares = any(tablet in cell.tablets for cell in spared())
+        return lives or tablet in owned.oepochs or spares
 
     low, high = keycodec.log(tablet, 0), keycodec.log(tablet + 1, 0)
     rows = wiped(engine, low, high, COPY_SWEEP_ROWS, sync=False)

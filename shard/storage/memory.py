@@ -128,6 +128,7 @@ class MemoryEngine(_MemoryReader):
     """See the contract, `engine.Engine`."""
 
     batches_reads: Final = False
+    shares_rows: Final = False
 
     def __init__(self) -> None:
         super().__init__(_Table())
@@ -150,6 +151,9 @@ class MemoryEngine(_MemoryReader):
             if sync:
                 self._durable.apply(self._unsynced)
                 self._unsynced.clear()
+
+    def catch_up(self) -> None:
+        """Nobody else writes to its rows."""
 
     def expect(self, keys: Sequence[bytes]) -> None:
         """A row in memory is there before anybody asks."""

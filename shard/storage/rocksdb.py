@@ -267,6 +267,7 @@ class RocksEngine:
     """See the contract, `engine.Engine`."""
 
     batches_reads: Final = False
+    shares_rows: Final = False
 
     def __init__(self, db: Rdict, path: Path) -> None:
         self._path = path
@@ -299,6 +300,9 @@ class RocksEngine:
         if self._db is None:
             raise EngineClosed("the engine was closed before this call")
         return self._db
+
+    def catch_up(self) -> None:
+        """Nobody else writes to its rows."""
 
     def expect(self, keys: Sequence[bytes]) -> None:
         """Keys at once cost here as much as one by one."""

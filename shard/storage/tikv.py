@@ -208,6 +208,9 @@ class _TikvPresent(_TikvReader):
             self._renew()
         return super()._read(work, most_s)
 
+    def catch_up(self) -> None:
+        """Nobody else writes to its rows."""
+
     def expect(self, keys: Sequence[bytes]) -> None:
         self._ahead = NOTHING
         stored = [self._rows + key for key in keys]
@@ -241,6 +244,7 @@ class TikvEngine(_TikvPresent):
     """See the contract, `engine.Engine`."""
 
     batches_reads: Final = True
+    shares_rows: Final = False
 
     def __init__(self, link: Link, name: bytes, ages: Ages | None = None) -> None:
         super().__init__(link, space_of(name), ages or Ages())

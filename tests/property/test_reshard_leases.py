@@ -17,6 +17,10 @@ from kubebraid.base.tabletmap import Tablet, TabletMap
 from kubebraid.shard import maps
 from kubebraid.shard.witness import epoch
 from tests.moving import MOVED, SYSTEM, Moving
+from tests.shared_rows import APART, stores
+
+__all__ = ["stores"]
+pytestmark = pytest.mark.usefixtures("stores")
 
 SHARDS = ("shard-0", "shard-1", "shard-2")
 STEPS = ("before", "copying", "verified", "final", "committed", "draining")
@@ -67,7 +71,7 @@ def nowhere(pair: Moving, lease: int) -> None:
     for name in SHARDS:
         assert lease not in pair.owned[name].leases, name
         low, high = b"k" + lease.to_bytes(8, "big"), b"k" + (lease + 1).to_bytes(8, "big")
-        assert not pair.engines[name].scan(low, high, 10), name
+        assert not pair.shown(name).scan(low, high, 10), name
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -246,6 +250,7 @@ def drained() -> Moving:
     return pair
 
 
+@APART
 def test_a_drained_shard_has_not_lost_its_owner_epoch() -> None:
     """By it a killed process is told from one whose log was cut."""
     pair = placed("shard-0")
@@ -255,14 +260,14 @@ def test_a_drained_shard_has_not_lost_its_owner_epoch() -> None:
     assert reached == 4
     pair.move(5, "shard-1")
     pair.switch()
-    assert not pair.engines["shard-2"].scan(b"f", b"g", 1), "no fence is left"
+    assert not pair.shown("shard-2").scan(b"f", b"g", 1), "no fence is left"
     assert epoch(pair.engines["shard-2"]) == reached
 
 
 def test_inv21_a_drained_shard_leaves_every_lease() -> None:
     pair = drained()
     assert not len(pair.owned["shard-2"].leases)
-    assert not pair.engines["shard-2"].scan(b"e", b"f", 1), "durably"
+    assert not pair.shown("shard-2").scan(b"e", b"f", 1), "durably"
     assert pair.revoke(1).error is None
     nowhere(pair, 1)
 
@@ -275,7 +280,7 @@ def test_inv21_of_more_leases_than_a_batch_may_hold_each_is_left(
     for lease in range(1, 6):
         pair.grant(lease)
         pair.put(b"e%d" % lease, lease=lease)
-    assert len(pair.engines["shard-2"].scan(b"e", b"f", 9)) > 2
+    assert len(pair.shown("shard-2").scan(b"e", b"f", 9)) > 2
     pair.move(5, "shard-1")
     pair.switch()
     assert not len(pair.owned["shard-2"].leases)

@@ -31,7 +31,11 @@ from kubebraid.base.tabletmap import Tablet, TabletMap
 from kubebraid.proto.etcd import rpc_pb2
 from kubebraid.proto.kvwire import key_of
 from tests.moving import MOVED, OTHER, Moving
+from tests.shared_rows import stores
 from tests.unit.shard.fakes import Sink
+
+__all__ = ["stores"]
+pytestmark = pytest.mark.usefixtures("stores")
 
 SPAN = KeyRange(b"b", b"c")
 STAY, GO = 21, 22

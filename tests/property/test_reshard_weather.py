@@ -19,6 +19,10 @@ from kubebraid.proto.kvwire import key_of
 from kubebraid.shard.reshard import copier as copier_module
 from kubebraid.shard.storage.engine import EngineError
 from tests.moving import MOVED, SYSTEM, Moving
+from tests.shared_rows import stores
+
+__all__ = ["stores"]
+pytestmark = pytest.mark.usefixtures("stores")
 
 KEYS = [b"a1", b"a2", b"b1", b"b2", b"b3", b"b4", b"c1"]
 STEPS = 120
@@ -151,13 +155,14 @@ class Weather:
         assert {n for owned in pair.owned.values() for n in owned.leases.ids()} == self.leases
         assert not pair.cells("shard-0") | pair.cells("shard-1")
         for name in pair.owners:
-            for stored, _ in pair.engines[name].scan(b"n", b"o", 100):
+            for stored, _ in pair.shown(name).scan(b"n", b"o", 100):
                 assert pair.owned[name].owns(stored[1:]), "nothing is left behind"
         for lease in sorted(self.leases):
             self.leases = {lease}
             self.revoke()
         pair.settle(2 * LEASE_RETRY_MS)
         for name, engine in pair.engines.items():
+            engine.catch_up()
             assert not engine.scan(b"k", b"l", 10), (name, "no key outlives its lease")
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubebraid.base.reshard import CopyCall, CopyReply, Digest, DigestCall
+from kubebraid.base.reshard import Brings, CopyCall, CopyReply, Digest, DigestCall
 from kubebraid.proto.internal import owner_pb2
 from kubebraid.proto.owner_reshard import Asking, Told, put_asking, put_told, take_asking, take_told
 
@@ -16,7 +16,7 @@ IDS = st.lists(st.integers(1, 2**32), max_size=3).map(tuple)
 PAIRS = st.lists(st.tuples(SOME, SOME), max_size=4)
 COPIES = st.builds(
     CopyCall, st.text(max_size=5), IDS, REVISIONS, REVISIONS, SOME, st.integers(0, 2**31),
-    st.booleans(),
+    st.integers(1, 7).map(Brings),
 )  # fmt: skip
 DIGESTS = st.builds(DigestCall, st.text(max_size=5), IDS, SOME, SOME, REVISIONS, REVISIONS)
 ENDS = st.lists(st.tuples(st.integers(1, 2**32), REVISIONS), max_size=3).map(tuple)

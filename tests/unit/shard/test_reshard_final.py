@@ -32,7 +32,7 @@ def made(
     rows = tuple((keycodec.lease(lease), pack_lease(row)) for lease, row in leases)
     first = CopyReply([], [], b"", 90, 1, ((MOVED, 90),), rows)
     migration: Migration = pair.migration
-    batch, cell = final_batch(owned, migration, cell_of(migration), first, joins, ())
+    batch, cell = final_batch(owned, migration, cell_of(migration, False), first, joins, ())
     pair.engines["shard-1"].write(batch, sync=True)
     stored = pair.engines["shard-1"].get(cell.key)
     assert stored is not None
@@ -59,7 +59,7 @@ def test_m13_tablets_that_move_together_go_on_behind_their_own_ends_and_epochs()
     owned = pair.owned["shard-1"]
     first = CopyReply([], [], b"", 90, 1, ((SYSTEM, 40), (MOVED, 90)))
     joins = Joins(owned, lambda name: None)
-    cell = cell_of(pair.migration)
+    cell = cell_of(pair.migration, False)
     batch, _ = final_batch(owned, pair.migration, cell, first, joins, ())
     pair.engines["shard-1"].write(batch, sync=True)
     for tablet, end in first.ends:

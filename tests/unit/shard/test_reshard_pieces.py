@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from kubebraid.base.reshard import CopyCall
+from kubebraid.base.reshard import Brings, CopyCall
 from kubebraid.shard import keycodec
 from kubebraid.shard.reshard import pieces
 from kubebraid.shard.reshard.pieces import Piece, piece
 from kubebraid.shard.storage.engine import Reader
 from tests.moving import MOVED, Moving
 
-EVERYTHING = CopyCall("m1", (MOVED,), -1, 0, b"", 1 << 20, True)
+EVERYTHING = CopyCall("m1", (MOVED,), -1, 0, b"", 1 << 20, Brings.KEYS | Brings.LOG)
 
 
 def whole(pair: Moving, call: CopyCall) -> tuple[dict[bytes, bytes], list[bytes], int]:
@@ -137,7 +137,7 @@ def test_later_rounds_walk_every_tablet(bytes_max: int) -> None:
 def test_log_alone_of_a_split() -> None:
     pair = filled()
     for since in (-1, 10):
-        puts, _, _ = whole(pair, EVERYTHING._replace(since=since, upto=21, rows=False))
+        puts, _, _ = whole(pair, EVERYTHING._replace(since=since, upto=21, brings=Brings.LOG))
         assert {row[:1] for row in puts} == {b"l"}
 
 

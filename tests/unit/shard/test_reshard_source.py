@@ -9,14 +9,14 @@ import pytest
 from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
 from kubebraid.base.limits import COPY_WAITING_MAX
-from kubebraid.base.reshard import CopyCall, CopyReply, Digest, DigestCall
+from kubebraid.base.reshard import Brings, CopyCall, CopyReply, Digest, DigestCall
 from kubebraid.shard import keycodec
 from kubebraid.shard.cells import load
 from kubebraid.shard.reshard.source import Source
 from kubebraid.shard.storage.engine import EngineError
 from tests.moving import MOVED, SYSTEM, Moving
 
-CALL = CopyCall("m1", (MOVED,), -1, 0, b"", 1 << 20, True)
+CALL = CopyCall("m1", (MOVED,), -1, 0, b"", 1 << 20, Brings.KEYS | Brings.LOG)
 SUM = DigestCall("m1", (MOVED,), b"b", b"c", 0, 9)
 
 
@@ -102,7 +102,7 @@ def test_a_sealed_round_has_the_leases_that_live_there() -> None:
     assert case.round().leases == ()
     system = CALL._replace(tablets=(SYSTEM,))
     assert [stored for stored, _ in case.round(system).leases] == [keycodec.lease(5)]
-    assert case.round(system._replace(rows=False)).leases == ()
+    assert case.round(system._replace(brings=Brings.LOG)).leases == ()
     case.owned.sealed = frozenset()
     assert case.round(system).leases == ()
 
@@ -152,7 +152,7 @@ def test_inv17_the_cell_is_there_before_the_first_piece() -> None:
     assert isinstance(case.ask(), RequestRefused)
     assert len(case.mended) == 1, "the store takes the next write"
     assert load(case.engine) == {}
-    case.round(CALL._replace(rows=False))
+    case.round(CALL._replace(brings=Brings.LOG))
     assert load(case.engine) == {}, "of a split nothing stays behind"
     case.round()
     assert load(case.engine)["m1"].tablets == (MOVED,)
