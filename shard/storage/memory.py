@@ -128,6 +128,7 @@ class MemoryEngine(_MemoryReader):
     """See the contract, `engine.Engine`."""
 
     batches_reads: Final = False
+    shares_rows: Final = False
 
     def __init__(self) -> None:
         super().__init__(_Table())
@@ -153,6 +154,9 @@ class MemoryEngine(_MemoryReader):
 
     def expect(self, keys: Sequence[bytes]) -> None:
         """A row in memory is there before anybody asks."""
+
+    def catch_up(self) -> None:
+        self._open_table()  # nobody else writes to it
 
     def refuses(self, make: Callable[[], Batch]) -> bool:
         return False

@@ -267,6 +267,7 @@ class RocksEngine:
     """See the contract, `engine.Engine`."""
 
     batches_reads: Final = False
+    shares_rows: Final = False
 
     def __init__(self, db: Rdict, path: Path) -> None:
         self._path = path
@@ -302,6 +303,9 @@ class RocksEngine:
 
     def expect(self, keys: Sequence[bytes]) -> None:
         """Keys at once cost here as much as one by one."""
+
+    def catch_up(self) -> None:
+        self._open_db()  # nobody else writes to it
 
     def get(self, key: bytes) -> bytes | None:
         try:
