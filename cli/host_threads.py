@@ -7,6 +7,7 @@ Invariants:
 - a shard's thread waits for TiKV alone: others, and the beats, go on meanwhile;
 - an engine is opened and closed by its shard's thread, and is no other one's;
 - a shard that ends has answered, closed its links and its engine before the host hears of it;
+- the rows of tablets are shared by all shards of the cluster, what else a store has is its own;
 - the own shard listens where the flags say, each other one at any free port of that interface;
 - a store is taken when the coordinators can be reached, and no sooner: until then the one before
   serves.
@@ -35,12 +36,14 @@ from kubebraid.proto.links.handshake import Identity
 from kubebraid.proto.links.mesh import SocketMesh
 from kubebraid.proto.links.network import Network
 from kubebraid.proto.links.poller import Poller
+from kubebraid.shard import keycodec
 from kubebraid.shard.hosting import Ended, Hosting
 from kubebraid.shard.main import Place, ShardProcess
 from kubebraid.shard.mark import store_id
 from kubebraid.shard.role import ShardOptions
 from kubebraid.shard.storage.tikv import TikvEngine
 from kubebraid.shard.storage.tikv_link import Link
+from kubebraid.shard.storage.tikv_space import Shared
 
 from .role_config import ShardConfig
 from .tikv_flags import shard_store
@@ -57,6 +60,10 @@ class _World:
     secret: bytes | None
     clock: Clock
     post: Callable[[Callable[[], None]], None]
+
+    def shared(self) -> Shared:
+        name = self.config.tikv_prefix.encode()
+        return Shared(name, keycodec.SHARED_KINDS, keycodec.GUARDED_KINDS)
 
     def options(self, shard: str, incarnation: int) -> ShardOptions:
         config = self.config
@@ -128,7 +135,7 @@ class ShardThread:
         """What it ended of."""
         world, config = self._world, self._world.config
         name = shard_store(config.tikv_prefix, self._shard)
-        engine = TikvEngine(Link.opened(config.pd), name.encode())
+        engine = TikvEngine(Link.opened(config.pd), name.encode(), shared=world.shared())
         ended = _End()
 
         def take() -> str:

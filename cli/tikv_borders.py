@@ -10,13 +10,14 @@ them, encoded; TiKV's own call, and the lines that are printed, are not.
 
 Why: a new store is one region, so one machine of TiKV has all of its writes until it has grown.
 The rows of a tablet that are written are its newest ones (n), the ones that they replace (h), and
-its log (l): each gets a region.
+its log (l): each gets a region. They are in the space that the shards share, whichever has the
+tablet; in that of serve's store, which is alone.
 
 Invariants: each printed key is one below which no row of the tablet's kind lies; keys are sorted,
 and none stands twice.
 
 Worked example: `--tikv-store=prod --shards=a,b --tablets=single` prints the spaces of prod/a and
-prod/b, and of the one that has the tablet where its h, l and n rows begin.
+prod/b, that of prod, and where in it the tablet's h, l and n rows begin.
 
 Tested in tests/unit/cli/test_tikv_borders.py, tests/contract/test_tikv_borders.py.
 """
@@ -26,12 +27,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from kubebraid.base.tabletmap import Tablet, TabletMap
 from kubebraid.shard import keycodec
-from kubebraid.shard.storage.tikv import ROWS, space_of
+from kubebraid.shard.storage.tikv_space import ROWS, shared_space_of, space_of
 
 from .layouts import BadLayout, read_layout
 from .tikv_flags import shard_store
@@ -61,8 +62,8 @@ def borders(argv: Sequence[str]) -> int:
     except BadLayout as error:
         print(f"kubebraid ctl tikv-borders: {error}; {error.hint}", file=sys.stderr)
         return EXIT_USAGE
-    names = {shard: shard_store(flags.tikv_store, shard) for shard in shards}
-    keys = borders_of(tablets, names or {_ALONE: flags.tikv_store})
+    rows, spaces = _spaces(flags.tikv_store, shards)
+    keys = borders_of(tablets, rows, spaces)
     if flags.pd_json:
         print(json.dumps({"split_keys": [encoded(key).hex() for key in keys]}))
     else:
@@ -70,11 +71,19 @@ def borders(argv: Sequence[str]) -> int:
     return 0
 
 
-def borders_of(tablets: TabletMap, stores: dict[str, str]) -> list[bytes]:
-    """Of these shards' stores (shard -> name of its store), sorted."""
-    keys = {space_of(name.encode()) for name in stores.values()}
+def _spaces(store: str, shards: Sequence[str]) -> tuple[bytes, list[bytes]]:
+    """What all rows of tablets begin with, and each space."""
+    if not shards:
+        own = space_of(store.encode())
+        return own + ROWS, [own]
+    shared = shared_space_of(store.encode())
+    return shared, [shared, *(space_of(shard_store(store, shard).encode()) for shard in shards)]
+
+
+def borders_of(tablets: TabletMap, rows: bytes, spaces: Iterable[bytes]) -> list[bytes]:
+    """Sorted. `rows`: what all rows of tablets begin with."""
+    keys = set(spaces)
     for tablet in tablets.tablets:
-        rows = space_of(stores[tablet.shard].encode()) + ROWS
         keys |= {rows + key for key in _of_tablet(tablet)}
     return sorted(keys)
 

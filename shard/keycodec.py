@@ -52,6 +52,14 @@ _MAX: Final = (1 << 64) - 1
 
 LAST_SUB: Final = (1 << 32) - 1
 ROW_HEADER_BYTES: Final = _ROW.size
+
+# What belongs to a tablet, whichever shard has it: where shards share rows (on TiKV) it stays where
+# it is when a tablet is moved. No key of these kinds names a shard. Leases, intents, decisions and
+# cells are a shard's own: two shards write rows of the same key there.
+SHARED_KINDS: Final = b"nhklf"
+# A fence says whose the tablet is, and each batch that writes for a tablet writes its fence.
+GUARDED_KINDS: Final = b"f"
+
 NEWEST_END: Final = b"o"  # just behind every n row
 HISTORY_END: Final = b"i"  # just behind every h row
 

@@ -12,8 +12,8 @@ Invariants:
   asked for: a short page still means the end;
 - what is nobody's of ours is not read, but between the buckets of one range;
 - a snapshot shows what the map gave to this shard when it was taken;
-- what no other shard has (leases, intents, cells) is shown as it is; so is a single row, whose owner
-  the asker has found.
+- what no other shard has (leases, intents, cells) is shown as it is; so is a single row, whose
+  owner the asker has found.
 
 Worked example: [a, b) and [c, d) are ours, [b, c) is shard-1's: a scan of all n rows reads those of
 [a, b), then those of [c, d).

@@ -362,7 +362,7 @@ class Moving:
         return found
 
     def log(self, name: str, tablet: int) -> dict[int, bytes]:
-        """The log rows of a tablet, by revision; of shared ones, if it is this shard's or has ended."""
+        """The log rows of a tablet, by revision; of shared ones those that are not another's."""
         owner = self.tablets.by_id().get(tablet)
         if self.engines[name].shares_rows and owner is not None and owner.shard != name:
             return {}

@@ -128,11 +128,9 @@ class Engine(Reader, Protocol):
     @property
     def shares_rows(self) -> bool:
         """Whether other shards' engines read and write the same rows of keys, so that a tablet is
-        taken without a copy."""
-
-    def catch_up(self) -> None:
-        """What other shards have written to shared rows until this call began is read from now on.
-        Raises EngineError."""
+        taken without a copy. The rows that tell whose a tablet is are guarded there: a batch that
+        writes one is refused (EngineFenced) if it does not hold what `get` answered for it last, or
+        what was written here last. Snapshots do not count."""
 
     def expect(self, keys: Sequence[bytes]) -> None:
         """These keys are about to be read by `get`, before the next write: an engine on another
@@ -144,6 +142,13 @@ class Engine(Reader, Protocol):
 
         Raises EngineFull, EngineCorrupt, EngineClosed, or EngineError (outcome unknown).
         An empty batch is refused by an assertion.
+        """
+
+    def catch_up(self) -> None:
+        """What other shards have written to shared rows until this call began is read from now on;
+        open snapshots stay as they are. Does nothing where no rows are shared.
+
+        Raises EngineFenced, EngineUnavailable.
         """
 
     def refuses(self, make: Callable[[], Batch]) -> bool:

@@ -152,11 +152,11 @@ class MemoryEngine(_MemoryReader):
                 self._durable.apply(self._unsynced)
                 self._unsynced.clear()
 
-    def catch_up(self) -> None:
-        """Nobody else writes to its rows."""
-
     def expect(self, keys: Sequence[bytes]) -> None:
         """A row in memory is there before anybody asks."""
+
+    def catch_up(self) -> None:
+        self._open_table()  # nobody else writes to it
 
     def refuses(self, make: Callable[[], Batch]) -> bool:
         return False

@@ -301,11 +301,11 @@ class RocksEngine:
             raise EngineClosed("the engine was closed before this call")
         return self._db
 
-    def catch_up(self) -> None:
-        """Nobody else writes to its rows."""
-
     def expect(self, keys: Sequence[bytes]) -> None:
         """Keys at once cost here as much as one by one."""
+
+    def catch_up(self) -> None:
+        self._open_db()  # nobody else writes to it
 
     def get(self, key: bytes) -> bytes | None:
         try:

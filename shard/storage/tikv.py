@@ -1,15 +1,19 @@
 """The engine on TiKV: the contract of `engine.py` in a part of a cluster's key space.
 
-What it is: one store in TiKV, with one writer at a time. What it is not: a way for several writers
-to share rows. That TiKV forgets old versions, and none that is read, is tikv_keeper.py's.
+What it is: one store in TiKV, with one writer at a time; some kinds of its rows may be shared by
+several stores (tikv_space.py). What it is not: the choice of these kinds, or of who writes which of
+their rows. That TiKV forgets old versions, and none that is read, is tikv_keeper.py's.
 
-Words: a store's *name* is its part of the key space; its *writer row* is in tikv_commit.py. The
-*seen* timestamp is that of the last commit of ours, or a later one as of which nothing had changed.
-*Fresh* is in tikv_gc.py.
+Words: a store's *name* is its part of the key space; its *writer row* is in tikv_commit.py, and
+what is *guarded* in tikv_guards.py. The *seen* timestamp is that of the last commit of ours, or a
+later one as of which nothing of our own rows had changed. *Fresh* is in tikv_gc.py.
 
 Invariants:
 - every read of the present is at the seen timestamp. There is one writer, so nothing newer is
   ours; and a process that was deposed reads what it last knew, never its successor's rows;
+- of shared rows those that other stores wrote are there up to the seen timestamp, so from
+  `catch_up` on. It also moves by itself: whose rows they are is not for an engine to know;
+- a guarded row is written only if it holds what the caller was told last;
 - after a commit without an answer nothing is written before `reopen` has written the writer row
   anew: then that commit is there or can no longer come, however late it arrives;
 - an open takes the store from whoever had it: its next write raises EngineFenced;
@@ -17,7 +21,7 @@ Invariants:
 
 All batches are durable on return, synced or not. A batch is one transaction, so it is atomic with
 its range deletions; in turn it may not touch more than WRITE_ROWS_MAX rows, and whoever removes
-many does so in pages. A reverse scan reads its range from the start: the client has none.
+many does so in pages. Of shared rows a range deletion removes those of the seen timestamp.
 
 Worked example: `TikvEngine.open(["127.0.0.1:2379"], b"shard-1", create=True)`; a write costs a
 timestamp, a read, and the two phases of a commit; a read of a key is one call.
@@ -25,7 +29,7 @@ timestamp, a read, and the two phases of a commit; a read of a key is one call.
 Everything is called from one thread, but `close` and `defragment` may come from any. A process
 that used the engine ends by `tikv_link.leave`.
 
-Tested in tests/contract/test_engine.py and tests/contract/test_tikv_traps.py.
+Tested in tests/contract/test_engine.py, test_tikv_traps.py and test_tikv_shared.py.
 """
 
 from __future__ import annotations
@@ -37,10 +41,10 @@ from contextlib import suppress
 from threading import Lock
 from typing import Any, Final, TypeVar
 
-from . import tikv_commit, tikv_pages
+from . import tikv_commit, tikv_ranges
 from .engine import Batch, EngineClosed, EngineCorrupt, EngineError
 from .tikv_ahead import NOTHING, Gets
-from .tikv_commit import Allowed
+from .tikv_commit import Allowed, Writer
 from .tikv_errors import (
     EngineConflict,
     EngineFenced,
@@ -50,9 +54,11 @@ from .tikv_errors import (
     EngineUncertain,
 )
 from .tikv_gc import Ages
+from .tikv_guards import Guarded, Guards
 from .tikv_keeper import Keeper, Present, elapsed, unchanged
 from .tikv_link import Client, Link
 from .tikv_pages import Pages, Row, patient
+from .tikv_space import Prefixes, Shared
 
 T = TypeVar("T")
 
@@ -66,28 +72,16 @@ CLAIM_PAUSE_S: Final = 0.1
 WRITE_ROWS_MAX: Final = 32_768
 KEY_BYTES_MAX: Final = 7_000  # TiKV's default is 8 192, counted after its own encoding
 VALUE_BYTES_MAX: Final = (4 << 20) - (64 << 10)  # what the client can read again
-NAME_BYTES_MAX: Final = 255
 UNBOUNDED: Final = 1 << 62
 TOKEN_BYTES: Final = 16
-ROWS: Final = b"r"
-"""What stands in TiKV between a store's space and each key of it."""
-
-_SPACE: Final = b"kubebraid\0"
-
-
-def space_of(name: bytes) -> bytes:
-    """What every row of the store begins with in TiKV."""
-    assert 0 < len(name) <= NAME_BYTES_MAX, name
-    # Its length comes first, so that no store lies inside another one.
-    return _SPACE + bytes((len(name),)) + name
 
 
 class _TikvReader:
     """Reads at one timestamp; what an engine and a snapshot have in common."""
 
-    def __init__(self, link: Link, rows: bytes, pages: Pages, ages: Ages) -> None:
+    def __init__(self, link: Link, space: Prefixes, pages: Pages, ages: Ages) -> None:
         self._link = link
-        self._rows = rows  # what every stored key begins with
+        self._space = space
         self._pages = pages
         self._ages = ages
         self.since = elapsed()  # see tikv_keeper.Held
@@ -106,23 +100,22 @@ class _TikvReader:
         return found
 
     def get(self, key: bytes) -> bytes | None:
-        stored = self._read(lambda client, at: client.snapshot(at, False).get(self._rows + key))
-        return None if stored is None else tikv_commit.unpack(stored)
+        value = self._value(self._space.stored(key))
+        return None if value is None else tikv_commit.unpack(value)
+
+    def _value(self, stored: bytes) -> bytes | None:
+        return self._read(lambda client, at: client.snapshot(at, False).get(stored))
 
     def scan(self, start: bytes, end: bytes, limit: int, *, reverse: bool = False) -> list[Row]:
         assert limit >= 1, limit
-        if reverse:
-            keys = self.keys(start, end, UNBOUNDED)[-limit:]
-            return self.scan(keys[0], end, limit)[::-1] if keys else []
-        low, high, cut = self._rows + start, self._rows + end, len(self._rows)
-        found = self._read(lambda client, at: self._pages.rows(client, at, low, high, limit))
-        return [(key[cut:], tikv_commit.unpack(value)) for key, value in found]
+        parts = self._space.parts(start, end)
+        rows = tikv_ranges.last_rows if reverse else tikv_ranges.rows
+        return self._read(lambda client, at: rows(client, at, self._pages, parts, limit))
 
     def keys(self, start: bytes, end: bytes, limit: int) -> list[bytes]:
         assert limit >= 1, limit
-        low, high, cut = self._rows + start, self._rows + end, len(self._rows)
-        found = self._read(lambda client, at: tikv_pages.keys(client, at, low, high, limit))
-        return [key[cut:] for key in found]
+        parts = self._space.parts(start, end)
+        return self._read(lambda client, at: tikv_ranges.keys(client, at, parts, limit))
 
     def count(self, start: bytes, end: bytes, limit: int) -> int:
         return len(self.keys(start, end, limit))
@@ -145,7 +138,7 @@ class TikvSnapshot(_TikvReader):
     """A timestamp, which the keeper holds when it grows old."""
 
     def __init__(self, engine: TikvEngine, at: int, since: float) -> None:
-        super().__init__(engine._link, engine._rows, engine._pages, engine._ages)
+        super().__init__(engine._link, engine._space, engine._pages, engine._ages)
         self.at: int | None = at
         self.since = since
 
@@ -161,9 +154,9 @@ class TikvSnapshot(_TikvReader):
 class _TikvPresent(_TikvReader):
     """Reads at the seen timestamp; tikv_keeper.Kept."""
 
-    def __init__(self, link: Link, space: bytes, ages: Ages) -> None:
-        super().__init__(link, space + ROWS, Pages(), ages)
-        self._writer = space + b"w"
+    def __init__(self, link: Link, space: Prefixes, ages: Ages) -> None:
+        super().__init__(link, space, Pages(), ages)
+        self._writer = space.own + b"w"
         self._owner = secrets.token_bytes(TOKEN_BYTES)
         self._claims = 0
         self._seen: int | None = None  # None: it has to be reopened, or was closed
@@ -171,6 +164,7 @@ class _TikvPresent(_TikvReader):
         self._snapshots: list[TikvSnapshot] = []
         self._gets = Gets()
         self._ahead = NOTHING
+        self._guards = Guards()
         # `close` may come from another thread: never in the middle of a write.
         self._changing = Lock()
 
@@ -208,24 +202,22 @@ class _TikvPresent(_TikvReader):
             self._renew()
         return super()._read(work, most_s)
 
-    def catch_up(self) -> None:
-        """Nobody else writes to its rows."""
-
     def expect(self, keys: Sequence[bytes]) -> None:
         self._ahead = NOTHING
-        stored = [self._rows + key for key in keys]
+        stored = [self._space.stored(key) for key in keys]
         with suppress(EngineError):  # `get` meets it again, and tells
             self._ahead = self._read(
                 lambda client, at: self._gets.ahead(client, at, stored), EXPECT_S
             )
 
-    def get(self, key: bytes) -> bytes | None:
+    def _value(self, stored: bytes) -> bytes | None:
         at, rows = self._ahead
-        stored = self._rows + key
-        if at != self._at() or stored not in rows:
-            return super().get(key)
-        value = rows[stored]
-        return None if value is None else tikv_commit.unpack(value)
+        ahead = at == self._at() and stored in rows
+        value = rows[stored] if ahead else super()._value(stored)
+        # Of a write that failed nothing is known before it is reopened, whatever is read here.
+        if self._space.guarded(stored) and self._failed is None:
+            self._guards.told(stored, value)
+        return value
 
     def _renew(self) -> None:
         """The keeper had no chance to move what is read at: the machine slept, or PD was away."""
@@ -237,24 +229,34 @@ class _TikvPresent(_TikvReader):
         )
         if at is None:
             raise EngineFenced("another process took the store over")
-        self._seen, self.since = at, began
+        if at > self._at():
+            self._seen, self.since = at, began
 
 
 class TikvEngine(_TikvPresent):
     """See the contract, `engine.Engine`."""
 
     batches_reads: Final = True
-    shares_rows: Final = False
 
-    def __init__(self, link: Link, name: bytes, ages: Ages | None = None) -> None:
-        super().__init__(link, space_of(name), ages or Ages())
+    def __init__(
+        self, link: Link, name: bytes, ages: Ages | None = None, shared: Shared | None = None
+    ) -> None:
+        super().__init__(link, Prefixes(name, shared), ages or Ages())
+        self.shares_rows: Final = shared is not None
         self._name = name
+        self._shared = shared
         self._closed = False
         self._written_bytes = 0
 
     @classmethod
     def open(
-        cls, addresses: Sequence[str], name: bytes, *, create: bool, ages: Ages | None = None
+        cls,
+        addresses: Sequence[str],
+        name: bytes,
+        *,
+        create: bool,
+        ages: Ages | None = None,
+        shared: Shared | None = None,
     ) -> TikvEngine:
         """Take the store `name` of the cluster whose PD listens at these HOST:PORTs; with `create`
         one that does not exist begins empty.
@@ -262,7 +264,7 @@ class TikvEngine(_TikvPresent):
         Raises EngineUnsupported, EngineUnavailable, EngineUncertain, EngineCorrupt if it does not
         exist.
         """
-        engine = cls(Link.opened(addresses), name, ages)
+        engine = cls(Link.opened(addresses), name, ages, shared)
         engine.take(create=create)
         return engine
 
@@ -291,14 +293,16 @@ class TikvEngine(_TikvPresent):
             if self._claims > 0:
                 self._link.reconnect()
             self._claims += 1
-            self._commit(ours_or_allowed, {}, CLAIM_TRY_S)
+            self._commit(ours_or_allowed, {}, {}, CLAIM_TRY_S)
 
         _persist(attempt)
 
-    def _commit(self, allowed: Allowed, rows: tikv_commit.Rows, seconds: float) -> None:
-        writer, token, since = self._writer, self._token(), elapsed()
+    def _commit(
+        self, allowed: Allowed, guarded: Guarded, rows: tikv_commit.Rows, seconds: float
+    ) -> None:
+        writer, since = Writer(self._writer, self._token(), allowed), elapsed()
         self._seen = self._link.call(
-            lambda client: tikv_commit.commit(client, writer, token, allowed, rows, seconds),
+            lambda client: tikv_commit.commit(client, writer, guarded, rows, seconds),
             "a write",
             seconds + 2 * tikv_commit.ROLLBACK_S,
         )
@@ -308,47 +312,70 @@ class TikvEngine(_TikvPresent):
     def write(self, batch: Batch, *, sync: bool) -> None:
         assert len(batch) > 0, "an empty batch has nothing to make durable"
         with self._changing:
-            self._at()
-            if self._failed is not None:
-                raise EngineUnavailable(f"nothing is written before a reopening: {self._failed}")
+            self._must_be_settled()
             rows = self._stored(batch)
+            guarded = self._guarded(rows)
             try:
-                self._insist(rows)
+                self._insist(guarded, rows)
             except (EngineFenced, EngineUncertain) as error:
                 self._failed = error
+                if not error.definite:
+                    for key in guarded:
+                        self._guards.tried(key, rows[key])
                 raise
+            for key in guarded:
+                self._guards.told(key, rows[key])
             self._written_bytes += sum(len(key) + len(value or b"") for key, value in rows.items())
 
-    def _insist(self, rows: tikv_commit.Rows) -> None:
+    def _must_be_settled(self) -> None:
+        self._at()
+        if self._failed is not None:
+            raise EngineUnavailable(f"nothing is done before a reopening: {self._failed}")
+
+    def _guarded(self, rows: tikv_commit.Rows) -> Guarded:
+        """Of a row that the caller never asked for, it is what is there at the seen timestamp."""
+        named = [key for key in rows if self._space.guarded(key)]
+        for key in named:
+            if key not in self._guards:
+                self._value(key)
+        return self._guards.of(named)
+
+    def _insist(self, guarded: Guarded, rows: tikv_commit.Rows) -> None:
         """The last commit of a killed predecessor leaves locks behind for some seconds."""
         end = time.monotonic() + WRITE_S
         seconds = WRITE_S + WRITE_ROW_S * len(rows)
         token = self._token()
         while True:
             try:
-                self._commit(lambda found: found == token, rows, seconds)
+                self._commit(lambda found: found == token, guarded, rows, seconds)
                 return
             except EngineHeld:
                 if time.monotonic() > end:
                     raise
 
     def _stored(self, batch: Batch) -> dict[bytes, bytes | None]:
-        """The batch as stored rows. What its ranges hold is read before the transaction: it cannot
-        change meanwhile, for whoever could change it would write the writer row."""
+        """The batch as stored rows. What its ranges hold is read before the transaction: of our own
+        rows it cannot change meanwhile, for whoever could change it would write the writer row."""
         changes, ranges = tikv_commit.fold(batch)
         for start, end in ranges:
             for key in self.keys(start, end, WRITE_ROWS_MAX + 1):
                 changes.setdefault(key, None)
         if len(changes) > WRITE_ROWS_MAX:
             raise EngineOversized(f"a batch of more than {WRITE_ROWS_MAX} rows")
-        prefix, pack = self._rows, tikv_commit.pack
+        stored, pack = self._space.stored, tikv_commit.pack
         rows = {
-            prefix + key: None if value is None else pack(value) for key, value in changes.items()
+            stored(key): None if value is None else pack(value) for key, value in changes.items()
         }
         for key, value in rows.items():
             if len(key) > KEY_BYTES_MAX or (value is not None and len(value) > VALUE_BYTES_MAX):
                 raise EngineOversized(f"a row of {len(key)} + {len(value or b'')} bytes")
         return rows
+
+    def catch_up(self) -> None:
+        with self._changing:
+            self._must_be_settled()
+            if self.shares_rows:
+                self._renew()
 
     def refuses(self, make: Callable[[], Batch]) -> bool:
         try:

@@ -5,17 +5,20 @@ end is not known; `tikv.py` reopens then.
 
 Words: the *writer row* of a store holds the token of whoever may write to it. Every transaction
 reads it, and writes it too, because TiKV looks for conflicts only at what is written. It is the
-first row written, so it is the one whose commit decides for all (TiKV's primary).
+first row written, so it is the one whose commit decides for all (TiKV's primary). A batch's
+*guarded* rows (tikv_guards.py) are read with it, in the same call, and are written as well.
 
 Invariants:
-- a transaction that began before the writer row was written again cannot commit any more;
+- a transaction that began before the writer row was written again cannot commit any more, nor one
+  that began before one of its guarded rows was;
 - no transaction is left without an end, but one whose commit began is never rolled back unless it
   is known to have failed: rolling back takes rows from a transaction that may be there already.
 
 Worked example: process B puts its token into the writer row. A's next transaction reads B's token
 and ends; one that A had under way conflicts with B's, whenever it arrives.
 
-Tested in tests/contract/test_tikv_traps.py; `fold` in tests/unit/shard/test_tikv_commit.py.
+Tested in tests/contract/test_tikv_traps.py, tests/contract/test_tikv_shared.py; `fold` in
+tests/unit/shard/test_tikv_commit.py.
 """
 
 from __future__ import annotations
@@ -23,10 +26,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 from .engine import DELETE_RANGE, PUT, Batch
 from .tikv_errors import EngineConflict, EngineFenced, EngineHeld, of_call, of_commit
+from .tikv_guards import Guarded
 from .tikv_link import Client, Transaction
 
 ROLLBACK_S: Final = 2.0
@@ -36,6 +40,14 @@ Rows = Mapping[bytes, bytes | None]
 """Stored key -> stored value, None: removed."""
 
 Allowed = Callable[[bytes | None], bool]
+
+
+class Writer(NamedTuple):
+    """A writer row, the token to write, and what the row may hold before."""
+
+    row: bytes
+    token: bytes
+    allowed: Allowed
 
 
 def pack(value: bytes) -> bytes:
@@ -64,21 +76,22 @@ def fold(batch: Batch) -> tuple[dict[bytes, bytes | None], list[tuple[bytes, byt
 
 
 async def commit(
-    client: Client, writer: bytes, token: bytes, allowed: Allowed, rows: Rows, seconds: float
+    client: Client, writer: Writer, guarded: Guarded, rows: Rows, seconds: float
 ) -> int:
-    """Write the rows and the token, if what the writer row holds is `allowed`; the timestamp as of
-    which they are there.
+    """Write the rows and the token, if the writer row and the guarded rows hold what they may; the
+    timestamp as of which they are there.
 
-    Raises EngineFenced if it is not allowed, EngineConflict if it changed meanwhile,
+    Raises EngineFenced if they do not, EngineConflict if one of them changed meanwhile,
     EngineHeld if rows stayed locked, EngineUnavailable: nothing was written; EngineUncertain.
     """
+    assert guarded.keys() <= rows.keys(), "a guarded row that is only read is no guard"
     undone = True  # until the commit begins
     txn: Transaction | None = None
     try:
         async with asyncio.timeout(seconds):
             txn = await client.begin(False)
-            _check(allowed, await txn.get(writer))
-            await txn.put(writer, token)
+            await _check(txn, writer, guarded)
+            await txn.put(writer.row, writer.token)
             await asyncio.gather(*_changes(txn, rows))
             undone = False
             return await txn.commit()
@@ -93,9 +106,16 @@ async def commit(
         txn = None  # its locks are renewed as long as it lives: by the error, for one
 
 
-def _check(allowed: Allowed, found: bytes | None) -> None:
-    if not allowed(found):
+async def _check(txn: Transaction, writer: Writer, guarded: Guarded) -> None:
+    if guarded:
+        held = dict(await txn.batch_get([writer.row, *guarded]))
+        found = held.get(writer.row)
+    else:
+        held, found = {}, await txn.get(writer.row)
+    if not writer.allowed(found):
         raise EngineFenced("another process took the store over")
+    if any(held.get(row) not in may for row, may in guarded.items()):
+        raise EngineFenced("another shard took a tablet of the store over")
 
 
 def _changes(txn: Transaction, rows: Rows) -> list[Awaitable[None]]:

@@ -44,7 +44,7 @@ class EngineUncertain(EngineError):
 
 
 class EngineFenced(EngineError):
-    """Another process took the store over; nothing was written."""
+    """Another process took the store over, or another shard a tablet of it; nothing was written."""
 
     definite = True
     hint = "this process no longer owns the store: stop it"
@@ -84,7 +84,9 @@ def locked(error: BaseException) -> bool:
 
 def of_call(doing: str, error: BaseException) -> EngineError:
     """Of a call that writes nothing, or of a transaction's before its commit."""
-    return error if isinstance(error, EngineError) else EngineUnavailable(_told(doing, error))
+    if isinstance(error, EngineError):
+        return error
+    return (EngineHeld if locked(error) else EngineUnavailable)(_told(doing, error))
 
 
 def of_commit(error: BaseException) -> EngineError:

@@ -7,7 +7,8 @@ Each tick, for its engine:
 - the *present* moves on. Reads are at the timestamp of the last commit, which is old in an idle
   store. If at a new timestamp the writer row still holds our token, nothing of the store changed
   up to it, for whoever changes anything writes that row: so the present is as it was. A write of
-  ours that is under way, or that ended without an answer, could have: then it stays;
+  ours that is under way, or that ended without an answer, could have: then it stays. What others
+  wrote to rows that are shared is there from then on, as behind a commit of ours;
 - snapshots that are older are held;
 - a round, if the last one of anybody is old enough. Who rewrites its row in a transaction has it:
   a second one conflicts, and leaves it. No coordinator is asked, so it serves `serve` and shards.
@@ -35,6 +36,7 @@ from typing import Final, NamedTuple, Protocol
 
 from . import tikv_commit, tikv_gc
 from .engine import EngineError
+from .tikv_commit import Writer
 from .tikv_errors import EngineFenced, locked
 from .tikv_gc import Ages, Pair
 from .tikv_link import Client, bounded
@@ -85,8 +87,8 @@ class Kept(Protocol):
 
 
 async def unchanged(client: Client, writer: bytes, token: bytes) -> int | None:
-    """A new timestamp, as of which the store is what it was at this token's last commit; None if
-    somebody else has written to it."""
+    """A new timestamp, as of which the store's own rows are what they were at this token's last
+    commit; None if somebody else has written to it."""
     at = await client.current_timestamp()
     return at if await client.snapshot(at, False).get(writer) == token else None
 
@@ -145,7 +147,8 @@ class Keeper:
             return
         oldest = min(taken.at for taken in fresh if taken.at is not None)
         hold = tikv_gc.packed(Pair(await client.current_timestamp(), oldest))
-        await tikv_commit.commit(client, self._hold_row, hold, lambda found: True, {}, WRITE_S)
+        row = Writer(self._hold_row, hold, lambda found: True)
+        await tikv_commit.commit(client, row, {}, {}, WRITE_S)
         for taken in fresh:
             if self._fresh(taken):  # still: else a round may have passed it meanwhile
                 taken.since = began
@@ -165,12 +168,11 @@ class Keeper:
             self._look_s = began + wait_s
             return
         todo = tikv_gc.decided(now, last, await _holds(client, now), self._ages)
-        row = tikv_gc.packed(Pair(now, todo.safe_point))
+        told = tikv_gc.packed(Pair(now, todo.safe_point))
+        row = Writer(tikv_gc.ROUND, told, lambda seen: seen == found)
         passed = dict.fromkeys(todo.passed[:PASSED_MAX])
         try:
-            await tikv_commit.commit(
-                client, tikv_gc.ROUND, row, lambda seen: seen == found, passed, WRITE_S
-            )
+            await tikv_commit.commit(client, row, {}, passed, WRITE_S)
         except EngineFenced:
             return  # another engine has this round
         self._collecting = True

@@ -3,7 +3,8 @@ something about the one on disk.
 
 Random histories are compared with a plain dict; each promise of `engine.py` has a test of its own
 beside them, because a failing name tells more than a shrunk example. The engine on TiKV takes part
-where the marker `tikv` is asked for: `pytest -m tikv tests/contract`, after tests/tikv/build.sh.
+where the marker `tikv` is asked for: `pytest -m tikv tests/contract`, after tests/tikv/build.sh. It
+does so twice: with all rows of its own, and with most of them among rows that stores may share.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from kubebraid.shard.storage.engine import (
 from kubebraid.shard.storage.memory import MemoryEngine
 from kubebraid.shard.storage.rocksdb import FAST_ROWS_MIN, SLICE_ROWS, RocksEngine
 from kubebraid.shard.storage.tikv import TikvEngine
+from kubebraid.shard.storage.tikv_space import Shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,8 +69,11 @@ def rocks_engine() -> Iterator[Engine]:
 
 
 @contextmanager
-def tikv_engine(cluster: Cluster) -> Iterator[Engine]:
-    engine = TikvEngine.open([cluster.pd_address], secrets.token_bytes(8), create=True)
+def tikv_engine(cluster: Cluster, kinds: bytes = b"") -> Iterator[Engine]:
+    """The kinds of rows are shared, with nobody."""
+    name = secrets.token_bytes(8)
+    shared = Shared(name, kinds, kinds[:1]) if kinds else None
+    engine = TikvEngine.open([cluster.pd_address], name, create=True, shared=shared)
     try:
         yield engine
     finally:
@@ -76,15 +81,20 @@ def tikv_engine(cluster: Cluster) -> Iterator[Engine]:
 
 
 ENGINES: Final = {"memory": memory_engine, "rocksdb": rocks_engine}
-KINDS: Final = [*sorted(ENGINES), pytest.param("tikv", marks=pytest.mark.tikv)]
+# How the keys of this file begin: those of random histories, too, lie on either side.
+SHARED: Final = {"tikv": b"", "tikv sharing": b"\1\3k"}
+KINDS: Final = [
+    *sorted(ENGINES),
+    *(pytest.param(kind, marks=pytest.mark.tikv) for kind in SHARED),
+]
 
 
 @pytest.fixture(scope="session", params=KINDS)
 def opening(request: pytest.FixtureRequest) -> Opening:
     """What opens one engine after the other, each of them empty."""
-    if request.param != "tikv":
+    if request.param in ENGINES:
         return ENGINES[request.param]
-    return partial(tikv_engine, request.getfixturevalue("tikv_cluster"))
+    return partial(tikv_engine, request.getfixturevalue("tikv_cluster"), SHARED[request.param])
 
 
 @pytest.fixture
@@ -336,6 +346,7 @@ def test_closed_engine_and_its_snapshots_refuse_every_call(engine: Engine) -> No
         lambda: engine.write(Batch().put(b"a", b"1"), sync=True),
         engine.snapshot,
         engine.disk_bytes,
+        engine.catch_up,
     ]
     for call in calls:
         with pytest.raises(EngineClosed):
@@ -383,6 +394,17 @@ def test_hint_to_a_closed_engine_raises_nothing_and_get_tells(engine: Engine) ->
         with pytest.raises(EngineClosed):
             engine.get(b"a")
         engine.expect([b"a", b"b"])
+
+
+def test_catching_up_with_nobody_changes_nothing(engine: Engine) -> None:
+    """Whether rows are shared or not; an open snapshot stays as it is."""
+    engine.write(rows_batch(3).put(b"a", b"1"), sync=True)
+    with closing(engine.snapshot()) as before:
+        engine.write(Batch().delete(b"k000001").put(b"a", b"2"), sync=True)
+        engine.catch_up()
+        assert engine.scan(b"", LAST, 9) == [(b"a", b"2"), (b"k000000", b"v"), (b"k000002", b"v")]
+        assert before.get(b"a") == b"1"
+        assert before.count(b"", LAST, 9) == 4
 
 
 def test_disk_bytes_grows_with_what_is_written(engine: Engine) -> None:
@@ -661,7 +683,8 @@ def crashed_copy(engine: Engine, copy: Path) -> Engine:
     if isinstance(engine, MemoryEngine):
         return engine.clone()
     if isinstance(engine, TikvEngine):
-        return TikvEngine.open(engine._link._addresses, engine._name, create=False)
+        addresses, name = engine._link._addresses, engine._name
+        return TikvEngine.open(addresses, name, create=False, shared=engine._shared)
     assert isinstance(engine, RocksEngine)
     shutil.copytree(engine._path, copy)
     return RocksEngine.open(copy, create=False)

@@ -87,7 +87,7 @@ def asked(engine: TikvEngine) -> tikv_gc.Pair | None:
 
 def found_at(engine: TikvEngine, at: int, key: bytes) -> bytes | None:
     async def get(client: Client) -> bytes | None:
-        return await client.snapshot(at, False).get(engine._rows + key)
+        return await client.snapshot(at, False).get(engine._space.stored(key))
 
     return engine._link.call(get, "a read", 5)
 

@@ -93,7 +93,7 @@ def planted(
         planted = Planted(late, cluster)
         if request.param == "two regions":
             engine = planted.open()
-            cluster.split(engine._rows + b"m", engine._writer)
+            cluster.split(engine._space.stored(b"m"), engine._writer)
             engine.close()
         yield planted
 

@@ -156,7 +156,7 @@ def test_scan_of_more_bytes_than_one_answer_may_have_is_whole(engine: TikvEngine
 def test_answer_that_is_too_long_trap_is_still_there(engine: TikvEngine) -> None:
     for number in range(5):
         engine.write(Batch().put(b"%d" % number, bytes(1_000_000)), sync=True)
-    prefix, at = engine._rows, engine._at()
+    prefix, at = engine._space.stored(b""), engine._at()
 
     async def scan(client: Client) -> object:
         return await client.snapshot(at, False).scan(prefix, prefix + LAST, 5, True, False)
@@ -201,7 +201,8 @@ def test_scan_and_batch_over_several_regions_are_whole(
         batch.put(b"k%06d" % number, b"v")
     engine.write(batch, sync=True)
     before = len(tikv_cluster.regions())
-    tikv_cluster.split(engine._rows + b"k000100", engine._rows + b"k000300", engine._writer)
+    stored = engine._space.stored
+    tikv_cluster.split(stored(b"k000100"), stored(b"k000300"), engine._writer)
     assert len(tikv_cluster.regions()) == before + 3
     assert engine.count(b"", LAST, 9_999) == len(batch)
     assert len(engine.scan(b"", LAST, 9_999)) == len(batch)

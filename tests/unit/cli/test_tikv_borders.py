@@ -15,6 +15,7 @@ from kubebraid.shard import keycodec
 
 A = b"kubebraid\0\6prod/a"
 B = b"kubebraid\0\6prod/b"
+PROD = b"kubebraid\0\0s\4prod"
 
 
 def printed(capsys: pytest.CaptureFixture[str], *flags: str) -> str:
@@ -22,15 +23,14 @@ def printed(capsys: pytest.CaptureFixture[str], *flags: str) -> str:
     return capsys.readouterr().out
 
 
-def test_one_tablet_has_three_borders_in_its_shards_store(
+def test_one_tablet_has_three_borders_in_the_space_that_its_shards_share(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The worked example of the module."""
     flags = ("--tikv-store=prod", "--shards=a,b", "--tablets=single")
     lines = [bytes.fromhex(line) for line in printed(capsys, *flags).splitlines()]
-    owner = A if A + b"rn" in lines else B
-    log = b"rl\0\0\0\1" + bytes(8)
-    assert lines == sorted([A, B, owner + b"rh", owner + log, owner + b"rn"])
+    log = b"l\0\0\0\1" + bytes(8)
+    assert lines == [PROD, PROD + b"h", PROD + log, PROD + b"n", A, B]
 
 
 def test_store_of_serve_has_no_slash(capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,11 +54,10 @@ def test_layout_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_every_row_of_a_tablet_lies_between_a_border_of_its_own_and_the_next_one() -> None:
     tablets = read_layout("/registry/pods/=2,/registry/leases/", ["a", "b"])
-    borders = borders_of(tablets, {"a": "prod/a", "b": "prod/b"})
+    borders = borders_of(tablets, PROD, [PROD, A, B])
 
-    def region(shard: str, stored: bytes) -> bytes:
-        row = (A if shard == "a" else B) + b"r" + stored
-        return max(border for border in borders if border <= row)
+    def region(stored: bytes) -> bytes:
+        return max(border for border in borders if border <= PROD + stored)
 
     seen: dict[bytes, set[bytes]] = {}
     for key in (b"/registry/leases/x", b"/registry/pods/a", b"/registry/pods/b\0", b"a", b"\xff"):
@@ -68,8 +67,8 @@ def test_every_row_of_a_tablet_lies_between_a_border_of_its_own_and_the_next_one
             keycodec.history(key, 7),
             keycodec.log(tablet.id, 7),
         ):
-            border = region(tablet.shard, stored)
-            assert border[len(A) : len(A) + 2] == b"r" + stored[:1], "of its own kind"
+            border = region(stored)
+            assert border.startswith(PROD + stored[:1]), "of its own kind"
             seen.setdefault(border, set()).add(tablet.span.start)
     assert all(len(ranges) == 1 for ranges in seen.values()), "one range's only"
     assert borders == sorted(set(borders))

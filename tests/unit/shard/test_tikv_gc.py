@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from kubebraid.shard.storage.engine import EngineCorrupt
-from kubebraid.shard.storage.tikv import _SPACE
 from kubebraid.shard.storage.tikv_gc import (
     COMMON,
     HOLDS,
@@ -20,6 +19,7 @@ from kubebraid.shard.storage.tikv_gc import (
     unpacked,
     wait_s,
 )
+from kubebraid.shard.storage.tikv_space import _SPACE
 
 AGES = Ages(interval_s=600, age_s=600, trust_s=300, move_s=120, tick_s=30)
 
