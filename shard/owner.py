@@ -274,20 +274,16 @@ class Owner(LeaseDesk):
         more |= self.participant.turn(now_ms)
         more |= self._writer.turn()
         more |= self._reader.turn()
-        if not self._rests(now_ms):
+        if not self._moves.switching(now_ms):
             more |= self._upkeep.turn(now_ms)
         return more
-
-    def _rests(self, now_ms: int) -> bool:
-        """Whether upkeep waits: for a switch, or until it is known whose the rows are."""
-        return self._moves.switching(now_ms) or self._owned.may_have_left
 
     def next_deadline_ms(self) -> int | None:
         """When `turn` should be called although nothing arrived."""
         own = (self._reader, self._moves)
         parts = (self._owned.leases, self._guests, self.participant, *own)
         deadlines = [part.next_deadline_ms() for part in parts]
-        if not self._rests(self._clock.now_ms()):
+        if not self._moves.switching(self._clock.now_ms()):
             deadlines.append(self._upkeep.next_deadline_ms())
         return min((d for d in deadlines if d is not None), default=None)
 

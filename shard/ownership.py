@@ -98,12 +98,6 @@ class Ownership:
         fixed.add(*self.foreign.cells.values())
         return fixed
 
-    @property
-    def may_have_left(self) -> bool:
-        """Whether another shard may have taken, and written to, a tablet that we still call ours:
-        what the rows are now may be newer than all that we know of."""
-        return self.shares_rows and bool(self.sealed)
-
     def is_bare(self, shard: str) -> bool:
         """Whether a shard has no keys, and none are on their way to it: it was drained, and may be
         gone for good."""
@@ -236,6 +230,12 @@ class Ownership:
             self.committed_revision = max(self.committed_revision, fence.last)
         assert sample.revision >= self.known, "R never falls"
         self.known = sample.revision
+
+
+def may_have_left(owned: Ownership) -> bool:
+    """Whether another shard may have taken, and written to, a tablet that this one still calls its
+    own: what the shared rows are now may be newer than all that it knows of."""
+    return owned.shares_rows and bool(owned.sealed)
 
 
 def is_removed(owned: Ownership, shard: str) -> bool:

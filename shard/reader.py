@@ -43,7 +43,7 @@ from kubebraid.proto.kvwire import key_of, range_rows, row_chunks
 
 from . import keycodec, mvcc
 from .foreign import VisibleSnapshot
-from .ownership import Ownership
+from .ownership import Ownership, may_have_left
 from .settle import refusal
 from .storage.engine import Engine, EngineError, Snapshot
 from .totals import Counting, Totals
@@ -188,7 +188,7 @@ class Reader:
             sink.take(_single(call, row))
             return
         newest = self._owned.committed_revision
-        fresh = call.revision >= newest and not self._owned.may_have_left
+        fresh = call.revision >= newest and not may_have_left(self._owned)
         bounds = (b"", b"") if call.count_only else keycodec.newest_bounds(call.span)
         self.run(lambda view: _Job(call, view, fresh, self._totals, sink), sink.take, bounds)
 

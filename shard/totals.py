@@ -26,7 +26,7 @@ from kubebraid.base.revision import Revision
 from . import keycodec
 from .counts import KeyCounts
 from .keycodec import LogChange
-from .ownership import Ownership
+from .ownership import Ownership, may_have_left
 from .storage.engine import Reader
 
 Counting = Generator[None, None, int]
@@ -88,7 +88,7 @@ class Totals:
     def _near(self, call: ReadCall) -> bool:
         """Whether the log since then is short enough to be walked instead of the keys."""
         behind = self._owned.committed_revision - call.revision
-        known = self._counts.complete and not self._owned.may_have_left
+        known = self._counts.complete and not may_have_left(self._owned)
         return self._fits(call) and known and behind <= COUNT_LOG_REVISIONS_MAX
 
     def _derived(self, call: ReadCall) -> Generator[None, None, int | None]:

@@ -30,6 +30,7 @@ from kubebraid.base.reshard import ENDED, Migration, Phase, Report
 from kubebraid.base.revision import LeaseId, TabletId
 
 from ..cells import Cell
+from ..ownership import may_have_left
 from ..storage.engine import EngineError
 from .copier import Copier, Here
 from .source import Source
@@ -165,8 +166,9 @@ class Moves:
         return more
 
     def switching(self, now_ms: int) -> bool:
-        """Whether writes wait for this shard: what can be done later is done later."""
-        return self._switches.busy((self._name,), now_ms)
+        """Whether writes wait for this shard, or rows that it calls its own may be another's by
+        now: what can be done later is done later."""
+        return self._switches.busy((self._name,), now_ms) or may_have_left(self._here.owned)
 
     def _waits(self, copier: Copier, now_ms: int) -> bool:
         """Whether it would disturb the switch of another."""

@@ -176,3 +176,17 @@ class Engine(Reader, Protocol):
 
     def close(self) -> None:
         """Release everything; what was written synced is durable. Idempotent."""
+
+
+class NearEngine:
+    """What the engines of one process have in common: their rows are at hand, and nobody else's."""
+
+    batches_reads: Final = False
+    shares_rows: Final = False
+
+    def expect(self, keys: Sequence[bytes]) -> None:
+        """Keys at once cost here as much as one by one."""
+
+    def refuses(self, make: Callable[[], Batch]) -> bool:
+        """No batch is too large."""
+        return False

@@ -20,12 +20,12 @@ Tested in tests/contract/test_engine.py.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from .engine import DELETE, DELETE_RANGE, PUT, Batch, EngineClosed, Operation
+from .engine import DELETE, DELETE_RANGE, PUT, Batch, EngineClosed, NearEngine, Operation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable
 
 
 class _Table:
@@ -124,11 +124,8 @@ class MemorySnapshot(_MemoryReader):
             self._table = None
 
 
-class MemoryEngine(_MemoryReader):
+class MemoryEngine(NearEngine, _MemoryReader):
     """See the contract, `engine.Engine`."""
-
-    batches_reads: Final = False
-    shares_rows: Final = False
 
     def __init__(self) -> None:
         super().__init__(_Table())
@@ -152,14 +149,8 @@ class MemoryEngine(_MemoryReader):
                 self._durable.apply(self._unsynced)
                 self._unsynced.clear()
 
-    def expect(self, keys: Sequence[bytes]) -> None:
-        """A row in memory is there before anybody asks."""
-
     def catch_up(self) -> None:
         self._open_table()  # nobody else writes to it
-
-    def refuses(self, make: Callable[[], Batch]) -> bool:
-        return False
 
     def snapshot(self, start: bytes = b"", end: bytes = b"") -> MemorySnapshot:
         self._snapshots = [taken for taken in self._snapshots if taken._table is not None]

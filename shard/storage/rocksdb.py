@@ -44,10 +44,11 @@ from .engine import (
     EngineError,
     EngineFull,
     EngineLocked,
+    NearEngine,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 REOPEN_TRIES: Final = 100
@@ -263,11 +264,8 @@ class RocksSnapshot:
         self._engine._snapshots.discard(self)
 
 
-class RocksEngine:
+class RocksEngine(NearEngine):
     """See the contract, `engine.Engine`."""
-
-    batches_reads: Final = False
-    shares_rows: Final = False
 
     def __init__(self, db: Rdict, path: Path) -> None:
         self._path = path
@@ -300,9 +298,6 @@ class RocksEngine:
         if self._db is None:
             raise EngineClosed("the engine was closed before this call")
         return self._db
-
-    def expect(self, keys: Sequence[bytes]) -> None:
-        """Keys at once cost here as much as one by one."""
 
     def catch_up(self) -> None:
         self._open_db()  # nobody else writes to it
@@ -371,9 +366,6 @@ class RocksEngine:
         with self._changing:
             self._open_db().write(rows, self._synced if sync else self._unsynced)
         self._tombstones += deleted
-
-    def refuses(self, make: Callable[[], Batch]) -> bool:
-        return False
 
     @_classified
     def snapshot(self, start: bytes = b"", end: bytes = b"") -> RocksSnapshot:

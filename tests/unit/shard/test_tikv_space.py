@@ -102,7 +102,7 @@ def test_parts_cover_a_range_in_order_without_an_overlap(
 
 @given(NAMES, NAMES, KEYS, KEYS)
 def test_no_row_lies_in_another_space(one: bytes, other: bytes, key: bytes, more: bytes) -> None:
-    """Also if a name is what another one's space goes on with, or what rows of garbage begin with."""
+    """Also if a name is what another space goes on with, or what rows of garbage begin with."""
     rows = {
         space_of(one): space_of(one) + key,
         shared_space_of(one): shared_space_of(one) + key,
