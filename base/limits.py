@@ -73,17 +73,19 @@ LINK_JOIN_BYTES_MAX: Final = 64 * 1024  # pieces up to that are sent as one copy
 LINK_PIECES_MAX: Final = 512  # in one system call; Linux refuses more than 1024
 LINK_PING_MS: Final = 1_000  # after so much silence of ours the peer is shown that we live
 LINK_DEAD_MS: Final = 3_000  # two pings may be lost to a long turn of the peer's loop
-HOST_BEAT_MS: Final = 400  # how often a process that serves shards of others too says that it lives
-HOST_AWAY_MS: Final = 2_000  # without a beat; then others take its shards
-HOST_LEAVE_MS: Final = 100  # if all hosts end at once, none is given what others leave
-HOST_LINGER_MS: Final = 1_000  # a process that was replaced says so to whoever still asks it
-HOST_RETRY_MS_MAX: Final = 5_000  # before a store that could not be taken is tried again
 LINK_HANDSHAKE_MS_MAX: Final = 3_000  # connecting included
 LINK_FRAME_MS_MAX: Final = 30_000  # the largest frame at 2 MB/s; a flipped length is noticed then
 LINK_BACKOFF_FIRST_MS: Final = 50  # a restarted process is found at once
 LINK_BACKOFF_MOST_MS: Final = 1_000  # a dead one costs its peers a SYN a second
 LINK_STRANGERS_MAX: Final = 64  # connections to one server that have proved nothing yet
 LINK_LOG_MS: Final = 1_000  # whoever knocks may not fill the log: one line in so much time
+
+# -- hosts --
+HOST_BEAT_MS: Final = 400  # how often a process that serves shards of others too says that it lives
+HOST_AWAY_MS: Final = 2_000  # without a beat; then others take its shards
+HOST_LEAVE_MS: Final = 100  # if all hosts end at once, none is given what others leave
+HOST_LINGER_MS: Final = 1_000  # a process that was replaced says so to whoever still asks it
+HOST_RETRY_MS_MAX: Final = 5_000  # before a store that could not be taken is tried again
 
 # -- raft --
 RAFT_TICK_MS: Final = 10  # the least time between two ticks that nothing asked for

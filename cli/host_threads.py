@@ -86,17 +86,6 @@ def _beside(address: str) -> str:
     return str(Address(parse(address).host, 0))
 
 
-class _End:
-    """What the shard of a thread ended of."""
-
-    def __init__(self) -> None:
-        self.error: BaseException | None = None
-
-    def __call__(self, error: BaseException) -> None:
-        if self.error is None:
-            self.error = error
-
-
 class ShardThread:
     """Implements Running of shard/hosting.py."""
 
@@ -136,7 +125,7 @@ class ShardThread:
         world, config = self._world, self._world.config
         name = shard_store(config.tikv_prefix, self._shard)
         engine = TikvEngine(Link.opened(config.pd), name.encode(), shared=world.shared())
-        ended = _End()
+        errors: list[BaseException] = []
 
         def take() -> str:
             engine.take(create=self._founds)
@@ -146,7 +135,7 @@ class ShardThread:
             who = (config.member.cluster, world.secret)
             place = Place(engine, take=take)
             process = ShardProcess(
-                world.options(self._shard, self.incarnation), who, place, world.clock, ended
+                world.options(self._shard, self.incarnation), who, place, world.clock, errors.append
             )
             with self._lock:
                 self._process = process
@@ -157,7 +146,7 @@ class ShardThread:
             process.close()
         finally:
             engine.close()
-        return ended.error
+        return errors[0] if errors else None  # those behind it are its consequences
 
 
 class HostProcess:

@@ -32,7 +32,11 @@ def pd_of_engine(values: Values) -> tuple[str, ...]:
 
 def pd_addresses(values: Values) -> tuple[str, ...]:
     """HOST:PORT of each; none where nothing was said. Raises BadFlags."""
-    name, text = values.named("pd"), values["pd"]
+    return addresses_of(values.named("pd"), values["pd"])
+
+
+def addresses_of(name: str, text: str) -> tuple[str, ...]:
+    """The same of a text; `name`: how the operator knows the flag. Raises BadFlags."""
     addresses = tuple(word.strip() for word in text.split(",")) if text else ()
     for address in addresses:
         if not _ADDRESS.fullmatch(address):

@@ -1,7 +1,7 @@
 """Hosts: which of them live, and who serves the shards of one that does not.
 
 What it is: beats in, seats out: decisions, in memory, of the member that serves. What it is not:
-the state (`transition.py:Seat`), or what a host does with a seat (shard/host.py).
+the state (`transition.py:Seat`), or what a host does with a seat (shard/hosting.py).
 
 Words: a *host* is a process that serves shards whose stores can be reached from anywhere, mostly
 the one of its own name. A shard is *seated* at the host whose part it is to serve it. A host is
@@ -54,6 +54,7 @@ class _Host:
         return now_ms - self.heard_ms >= HOST_AWAY_MS
 
     def stays(self, now_ms: int) -> bool:
+        """Whether it lives and is not about to end: it may be given more, now or once steady."""
         return self.leaves_ms is None and not self.away(now_ms)
 
     def takes(self, now_ms: int) -> bool:

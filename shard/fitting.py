@@ -7,7 +7,7 @@ Why before: behind the Alloc a refused write costs its revision, a reopening of 
 client that is told to try again what can never be done.
 
 Invariants:
-- an engine without limits is not asked, and pays nothing;
+- an engine without limits is not asked, and pays nothing: the writer sees to it;
 - a batch that is too large as a whole is tried again call by call: each call that fits is done, and
   one that does not is refused as such.
 
@@ -22,7 +22,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from kubebraid.base.limits import BATCH_WRITES_MAX
 from kubebraid.base.ports import WriteCall
 
 from .apply import Evaluation
@@ -46,25 +45,24 @@ class Fitting:
         self._engine = engine
         self._owned = owned
         self._begun = begun
-        self._alone = 0  # so many calls are tried one by one
+        self._singles = 0  # so many calls are tried one by one
 
     @property
-    def most(self) -> int:
-        """How many calls the next batch may have."""
-        return 1 if self._alone else BATCH_WRITES_MAX
+    def alone(self) -> bool:
+        """Whether the next batch may have one call only."""
+        return self._singles > 0
 
     def fits(self, evaluation: Evaluation, calls: Sequence[WriteCall], certain: bool) -> bool:
         """Whether the engine takes it. `certain`: as the first call was evaluated."""
-        self._alone = max(0, self._alone - 1)
+        self._singles = max(0, self._singles - 1)
         if (
-            not self._engine.batches_reads
-            or not evaluation.changes
+            not evaluation.changes
             or _sure(evaluation, calls)
             or not self._engine.refuses(lambda: self._trial(calls, certain))
         ):
             return True
         if len(calls) > 1:
-            self._alone = len(calls)
+            self._singles = len(calls)
         return False
 
     def _trial(self, calls: Sequence[WriteCall], certain: bool) -> Batch:

@@ -177,6 +177,7 @@ class Writer:
             self._sampling = True
             self._sequencer.read_revision(self._sampled)
             return bool(self._queue) and not self._sampling
+        # An engine on another machine: the one kind that has limits, and whose reads are batched.
         if self._engine.batches_reads:
             calls = [call for call, _, _ in flight.answers]
             if not self._fitting.fits(flight.evaluation, calls, self._certain):
@@ -236,7 +237,7 @@ class Writer:
         answers: list[tuple[WriteCall, Done, Outcome]] = []
         if self._engine.batches_reads:
             announce(self._engine, self._queue)
-        most = min(BATCH_WRITES_MAX, self._fitting.most)
+        most = 1 if self._fitting.alone else BATCH_WRITES_MAX
         while self._queue and len(answers) < most and evaluation.bytes < BATCH_BYTES_MAX:
             call, done = self._queue[0]
             evaluation.certain = self._certain and not answers

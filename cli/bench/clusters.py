@@ -26,10 +26,9 @@ from .results import OURS
 from .servers import (
     ALIVE_EVERY_S,
     READY_S_MAX,
-    TICKS,
     Program,
     Server,
-    cpu_ticks,
+    cpu_s_of,
     free_port,
     kubebraid_environment,
 )
@@ -113,10 +112,7 @@ class Cluster(Server):
 
     def cpu_s(self) -> dict[str, float]:
         """CPU seconds so far, by role: all shards together."""
-        return {
-            role: sum(cpu_ticks(Path(f"/proc/{pid}/stat").read_text()) for pid in pids) / TICKS
-            for role, pids in self._pids.items()
-        }
+        return {role: cpu_s_of(pids) for role, pids in self._pids.items()}
 
 
 def maker(shards: int, tablets: str) -> Callable[[str, Path, Tools], Server]:

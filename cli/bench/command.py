@@ -22,7 +22,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from ..tikv_flags import TIKV
+from ..flag_sources import BadFlags
+from ..tikv_flags import TIKV, addresses_of
 from . import ending, plots, report, results, tikv
 from .clusters import maker
 from .drivers import BenchError, Tools
@@ -113,6 +114,10 @@ def _shape(flags: argparse.Namespace) -> str:
     on_tikv = flags.engine == TIKV
     if on_tikv != bool(flags.pd):
         return "--engine=tikv and --pd need each other"
+    try:
+        flags.pd = addresses_of("--pd", flags.pd)
+    except BadFlags as error:
+        return str(error)
     counts = flags.shards or (tikv.SHARDS if on_tikv else (1,))
     if not all(1 <= count <= SHARDS_MAX for count in counts) or len(set(counts)) < len(counts):
         return f"--shards is 1 to {SHARDS_MAX}"

@@ -18,18 +18,16 @@ Tested in tests/unit/cli/bench/test_placement.py.
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
 import re
-import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from .. import pd_http
 from .drivers import BenchError
-from .servers import TICKS, cpu_ticks
+from .servers import cpu_s_of
 
 ANSWER_S: Final = 5.0
 TIMESTAMPS_A_TRANSACTION: Final = 2
@@ -52,18 +50,14 @@ class Placement:
     def __init__(self, addresses: Sequence[str]) -> None:
         assert addresses, "PD has to be somewhere"
         self.addresses = tuple(addresses)
-        # Loopback may have proxies for everything else.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def stores(self) -> list[tuple[str, str]]:
         """Address and version of each store. Raises PdSilent."""
         for address in self.addresses:
-            try:
-                told: Any = json.loads(self._asked(address, "/pd/api/v1/stores"))
+            told: Any = pd_http.value(address, "stores", ANSWER_S)
+            with suppress(KeyError, TypeError):  # nothing was told, or nothing that PD would tell
                 stores = [entry["store"] for entry in told["stores"] or ()]
                 return [(store["address"], store.get("version", "?")) for store in stores]
-            except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
-                continue
         raise PdSilent(f"no PD answers at {','.join(self.addresses)}")
 
     def described(self) -> str:
@@ -77,8 +71,7 @@ class Placement:
         """How often so far, at all PDs; None if none of them tells."""
         found = []
         for address in self.addresses:
-            with suppress(OSError, http.client.HTTPException, ValueError):
-                found += _ASKED.findall(self._asked(address, "/metrics").decode())
+            found += _ASKED.findall(pd_http.text(address, "/metrics", ANSWER_S) or "")
         return sum(map(float, found)) if found else None
 
     def pids(self) -> dict[str, list[int]]:
@@ -91,12 +84,6 @@ class Placement:
             for name in (name for name, all_of in inodes.items() if inode in all_of):
                 found.setdefault(name, []).append(pid)
         return found
-
-    def _asked(self, address: str, path: str) -> bytes:
-        with self._opener.open(f"http://{address}{path}", timeout=ANSWER_S) as answer:
-            text = answer.read()
-            assert isinstance(text, bytes)
-            return text
 
 
 def loopback_ports(addresses: Iterable[str]) -> list[int]:
@@ -118,8 +105,7 @@ def cpu_s(pids: dict[str, list[int]]) -> dict[str, float]:
     found = {}
     for name, all_of in pids.items():
         with suppress(OSError):
-            texts = [Path(f"/proc/{pid}/stat").read_text() for pid in all_of]
-            found[name] = sum(map(cpu_ticks, texts)) / TICKS
+            found[name] = cpu_s_of(all_of)
     return found
 
 

@@ -23,7 +23,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -56,6 +56,11 @@ def cpu_ticks(stat: str) -> int:
     """User and system ticks from the text of /proc/PID/stat; the name in it may hold anything."""
     fields = stat[stat.rindex(")") + 1 :].split()
     return int(fields[11]) + int(fields[12])
+
+
+def cpu_s_of(pids: Iterable[int]) -> float:
+    """CPU seconds so far, of all of them together. Raises OSError if one has ended."""
+    return sum(cpu_ticks(Path(f"/proc/{pid}/stat").read_text()) for pid in pids) / TICKS
 
 
 def status_mib(status: str, name: str) -> float:
@@ -219,17 +224,11 @@ class Server(Program):
 
     def cpu_s(self) -> dict[str, float]:
         """CPU seconds so far, by role."""
-        return {
-            role: cpu_ticks(Path(f"/proc/{pid}/stat").read_text()) / TICKS
-            for role, pid in self.roles.items()
-        }
+        return {role: cpu_s_of([pid]) for role, pid in self.roles.items()}
 
     def cpu_by_process(self) -> dict[str, float]:
         """The same, each process by itself."""
-        return {
-            name: cpu_ticks(Path(f"/proc/{pid}/stat").read_text()) / TICKS
-            for name, pid in self.roles.items()
-        }
+        return {name: cpu_s_of([pid]) for name, pid in self.roles.items()}
 
     def memory_mib(self, name: str) -> float:
         """VmRSS or VmHWM, over all roles."""

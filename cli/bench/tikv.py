@@ -96,11 +96,11 @@ def group(writes: int, asked_before: float | None, asked_after: float | None) ->
     return Figure(WRITES_A_TRANSACTION, "", writes / transactions)
 
 
-def checked(text: str) -> Placement:
-    """The cluster whose PD listens at these comma separated HOST:PORTs. Raises BenchError."""
+def checked(addresses: Sequence[str]) -> Placement:
+    """The cluster whose PD listens at these HOST:PORTs. Raises BenchError."""
     if not tikv_link.available():
         raise BenchError(f"tikv-client is not installed: {EngineUnsupported.hint}")
-    found = Placement([word.strip() for word in text.split(",") if word.strip()])
+    found = Placement(addresses)
     found.described()
     return found
 

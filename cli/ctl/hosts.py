@@ -17,9 +17,9 @@ Tested in tests/unit/cli/test_ctl_hosts.py.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
-from kubebraid.base.errors import KubeBraidError
 from kubebraid.base.reshard import HandOver
 from kubebraid.proto import adminwire as wire
 from kubebraid.proto.adminwire import ClusterStatus, Shard
@@ -28,7 +28,6 @@ from .grammar import Asked, BadValue
 from .operator import EXIT_DONE, EXIT_UNKNOWN, Operator, complain
 
 WAIT_S: Final = 60.0
-LOOK_EVERY_S: Final = 0.5
 
 
 def run(asked: Asked, operator: Operator) -> int:
@@ -46,7 +45,7 @@ def run(asked: Asked, operator: Operator) -> int:
         print(f"{name} has host {wanted.host} already; nothing was changed", flush=True)
         return EXIT_DONE
     replaced = 0 if same or before is None else before.incarnation
-    if not _served(wanted, replaced, operator):
+    if not operator.seen(WAIT_S, partial(_served, wanted, replaced)):
         complain(
             f"{name} is handed over to host {wanted.host} and is not up there yet; repeat this "
             "command to go on waiting; 'kubebraid ctl shard list' shows where it is"
@@ -68,16 +67,8 @@ def _shard(name: str, status: ClusterStatus) -> Shard | None:
     return next((shard for shard in status.shards if shard.name == name), None)
 
 
-def _served(wanted: HandOver, replaced: int, operator: Operator) -> bool:
-    """Whether it comes up in time; `replaced`: the incarnation that has to be gone."""
-    until_ms = operator.clock.now_ms() + (operator.flags.timeout or WAIT_S) * 1_000
-    while operator.clock.now_ms() < until_ms:
-        operator.pause(LOOK_EVERY_S)
-        try:
-            shard = _shard(wanted.shard, operator.routers.status())
-        except KubeBraidError:
-            continue  # a router may restart meanwhile
-        up = shard is not None and shard.state == wire.UP and shard.incarnation != replaced
-        if up and shard is not None and shard.host == wanted.host:
-            return True
-    return False
+def _served(wanted: HandOver, replaced: int, status: ClusterStatus) -> bool:
+    """Whether it is up where it should be; `replaced`: the incarnation that has to be gone."""
+    shard = _shard(wanted.shard, status)
+    up = shard is not None and shard.state == wire.UP and shard.incarnation != replaced
+    return up and shard is not None and shard.host == wanted.host

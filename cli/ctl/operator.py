@@ -8,7 +8,7 @@ change is refused before anything is sent; exit codes are those of docs/operatin
 
 Worked example: stdin is a pipe and `--yes` is not given: exit code 2, and what to add.
 
-Tested in tests/unit/cli/test_ctl_reshard.py.
+Tested in tests/unit/cli/test_ctl_reshard.py, tests/unit/cli/test_ctl_hosts.py.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ import json
 import shutil
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
+from kubebraid.base.errors import KubeBraidError
 from kubebraid.base.reshard import Control, HandOver
 from kubebraid.base.seams import SystemClock
 from kubebraid.proto import adminreshard as wire
 from kubebraid.proto.adminreshard import Plan, PlanRequest, Progress
+from kubebraid.proto.adminwire import ClusterStatus
 
 from .ask import ASK_S_MAX, CHANGE_S_MAX, Routers, Unreachable
 from .documents import Document
@@ -37,6 +40,7 @@ EXIT_USAGE: Final = 2
 EXIT_UNKNOWN: Final = 3
 TRIES_MAX: Final = 40  # of a change, while no router or coordinator answers: an election, a restart
 TRY_EVERY_S: Final = 0.5
+LOOK_EVERY_S: Final = 0.5
 
 
 class Operator:
@@ -90,6 +94,16 @@ class Operator:
         """Raises Unreachable, NotDone."""
         body = wire.encode_list_request(tuple(ids))
         return self.routers.call(wire.LIST_RESHARD, body, wire.decode_list, ASK_S_MAX)
+
+    def seen(self, seconds: float, wanted: Callable[[ClusterStatus], bool]) -> bool:
+        """Whether a status comes to be as wanted within --timeout, or else within `seconds`."""
+        until_ms = self.clock.now_ms() + (self.flags.timeout or seconds) * 1_000
+        while self.clock.now_ms() < until_ms:
+            self.pause(LOOK_EVERY_S)
+            with suppress(KubeBraidError):  # a router may restart meanwhile
+                if wanted(self.routers.status()):
+                    return True
+        return False
 
     # -- the terminal --------------------------------------------------------------------------
 

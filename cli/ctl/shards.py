@@ -11,19 +11,18 @@ Tested in tests/unit/cli/test_ctl_shards.py.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
-from kubebraid.base.errors import KubeBraidError
 from kubebraid.proto import adminwire as wire
 from kubebraid.proto.adminwire import ClusterStatus
 
 from .ask import NotDone
 from .grammar import Asked
-from .operator import EXIT_DONE, EXIT_REFUSED, Operator, complain
+from .operator import EXIT_DONE, EXIT_REFUSED, LOOK_EVERY_S, Operator, complain
 
 ADD_S: Final = 600.0
 REMOVE_S: Final = 3.0
-LOOK_EVERY_S: Final = 0.5
 
 
 def run(asked: Asked, operator: Operator) -> int:
@@ -79,20 +78,8 @@ def _add(name: str, operator: Operator) -> int:
         print(how_to_start(name, status), flush=True)
         if operator.flags.no_wait:
             return EXIT_DONE
-        if not _seen(name, operator):
+        if not operator.seen(ADD_S, partial(is_up, name)):
             complain(f"{name} has not come up yet; repeat this command to go on waiting")
             return EXIT_REFUSED
     print(f"{name} is up; 'kubebraid ctl rebalance' or 'tablet move' brings tablets to it")
     return EXIT_DONE
-
-
-def _seen(name: str, operator: Operator) -> bool:
-    until_ms = operator.clock.now_ms() + (operator.flags.timeout or ADD_S) * 1_000
-    while operator.clock.now_ms() < until_ms:
-        operator.pause(LOOK_EVERY_S)
-        try:
-            if is_up(name, operator.routers.status()):
-                return True
-        except KubeBraidError:
-            continue  # a router may restart meanwhile
-    return False

@@ -34,6 +34,7 @@ from kubebraid.base.errors import KubeBraidError
 from kubebraid.base.seams import SystemClock
 from kubebraid.proto.server import AddressInUse
 
+from .. import pd_http
 from ..flag_sources import BadFlags
 from ..flags import PREFIXES
 from ..listening import check_free
@@ -196,7 +197,7 @@ class DevCluster:
         assert threading.current_thread() is threading.main_thread()
         argv = argv_of(spec, self._config, self._site)
         environment = {n: v for n, v in os.environ.items() if not n.startswith(PREFIXES)}
-        environment |= {} if spec.role in ROLES else tikv.ENVIRONMENT
+        environment |= {} if spec.role in ROLES else pd_http.ENVIRONMENT
         with self._log(spec).open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "kubebraid.cli.dev.child", str(os.getpid()), *argv],

@@ -2,7 +2,7 @@
 
 What it is: their command lines, and the questions to PD that tell when the next process may begin.
 What it is not: TiKV's own server. The two programs are those that tests/tikv/build.sh builds: the
-store speaks TiKV's protocol, and one that is killed forgets its locks.
+store speaks TiKV's protocol and keeps one copy of everything.
 
     DIR/tikv/pd-0/, DIR/tikv/store-0/    their data; the store's is half a gigabyte from the first
 
@@ -17,13 +17,12 @@ Tested in tests/unit/cli/test_dev_tikv.py, tests/e2e/test_dev_tikv.py.
 
 from __future__ import annotations
 
-import json
 import os
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from .. import pd_http
 from .child import PROGRAM
 from .supervise import PD, STORE, Spec
 
@@ -33,8 +32,6 @@ PEER_PORT: Final = "pd-peer-0"
 STORE_NAME: Final = "store-0"
 PORTS: Final = (PD_NAME, PEER_PORT, STORE_NAME)
 FOLDER: Final = "tikv"
-# PD's embedded etcd registers a route that the multiplexer of Go 1.22 and newer panics about.
-ENVIRONMENT: Final = {"GODEBUG": "httpmuxgo121=1"}
 ASK_S_MAX: Final = 1.0
 _HOST: Final = "127.0.0.1"
 
@@ -91,10 +88,5 @@ def serves(pd: str) -> bool:
 
 def _asked(pd: str, path: str) -> dict[str, Any] | None:
     """PD's answer; None while it gives none."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(f"http://{pd}/pd/api/v1/{path}", timeout=ASK_S_MAX) as answer:
-            told = json.loads(answer.read())
-    except (OSError, ValueError):
-        return None
+    told = pd_http.value(pd, path, ASK_S_MAX)
     return told if isinstance(told, dict) else None

@@ -1,7 +1,6 @@
 """`kubebraid dev-cluster --engine=tikv --tikv-bin=DIR`: a TiKV that begins and ends with it.
 
-Marked `tikv`. The tests share one cluster and run in their order. A store that is killed forgets
-its locks (tests/tikv/cluster.py), so what was written is read before a kill: that settles them.
+Marked `tikv`. The tests share one cluster and run in their order.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, peers: Peers) -> Iterator[
 
 
 def write(cluster: Store, key: str) -> None:
-    """Over and over until it is acknowledged; what was read is settled."""
+    """Over and over until it is acknowledged; then it is read."""
     etcdctl = cluster.etcdctl
     wait_for(f"a write of {key}", lambda: etcdctl.run("put", key, "v").code == 0, WRITE_S_MAX)
     assert etcdctl.ok("get", key, "--print-value-only") == "v\n"

@@ -18,17 +18,15 @@ Tested by the tests that use it: tests/contract/test_tikv_traps.py.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
+from kubebraid.cli import pd_http
 from kubebraid.cli.bench.servers import free_port
 from tests.e2e.processes import Peers, Process, Supervisor, missing, run, wait_for
 
@@ -36,8 +34,6 @@ START_S: Final = 60.0
 REPLICAS_MAX: Final = 3
 API_S: Final = 5.0
 RULE: Final = "keyspaces%2F0"
-# PD's embedded etcd registers a route that the multiplexer of Go 1.22 and newer panics about.
-PD_ENV: Final = {"GODEBUG": "httpmuxgo121=1"}
 
 
 def binary(name: str) -> str:
@@ -78,7 +74,7 @@ class Cluster:
                 f"--log-file={folder / 'pd.detail.log'}",
                 "-L=warn",
             ],
-            env=PD_ENV,
+            env=pd_http.ENVIRONMENT,
         )
         self._program = program
         self.stores = [
@@ -165,17 +161,9 @@ class Cluster:
         found: list[dict[str, Any]] = answer.get("regions") or []
         return found
 
-    def _api(self, path: str, method: str = "GET") -> dict[str, Any] | None:
+    def _api(self, path: str, method: str = "GET") -> Any:
         """PD's answer; None while it gives none."""
-        url = f"http://{self.pd_address}/pd/api/v1/{path}"
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        request = urllib.request.Request(url, method=method)
-        try:
-            with opener.open(request, timeout=API_S) as answer:
-                got = json.loads(answer.read() or b"{}")
-        except (OSError, urllib.error.URLError, ValueError):
-            return None
-        return got if isinstance(got, dict) else {"value": got}
+        return pd_http.value(self.pd_address, path, API_S, method)
 
     def _registered(self) -> bool:
         """One store is usable at once; of several, PD has to have heard of all."""
@@ -193,8 +181,8 @@ class Cluster:
             self._api(f"operators/{region['id']}", "DELETE")
 
     def _rules(self) -> bool:
-        answer = self._api("config/region-label/rules") or {}
-        return any(rule.get("id") == "keyspaces/0" for rule in answer.get("value") or [])
+        rules = self._api("config/region-label/rules") or []
+        return any(rule.get("id") == "keyspaces/0" for rule in rules)
 
     def _replicated(self) -> bool:
         wanted = min(len(self.stores), REPLICAS_MAX)

@@ -7,7 +7,7 @@ import pytest
 
 from kubebraid.__main__ import main
 from kubebraid.base.reshard import HandOver
-from kubebraid.cli.ctl import hosts
+from kubebraid.cli.ctl import operator
 from kubebraid.proto.adminreshard import HAND_OVER_SHARD
 from kubebraid.proto.adminwire import CLUSTER_STATUS, ClusterStatus, Shard
 
@@ -41,7 +41,7 @@ class Stepping(FakeCluster):
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hosts, "LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr(operator, "LOOK_EVERY_S", 0.001)
 
 
 def ctl(cluster: FakeCluster, *argv: str) -> int:
@@ -90,6 +90,19 @@ def test_repeated_it_goes_on_waiting(capsys: Capture) -> None:
     assert ctl(cluster, "shard", "hand-over", "s1", "--to=s0") == 0
     assert (cluster.handed, cluster.asked) == ([], 3)
     assert capsys.readouterr().out == "s1 is served by host s0\n"
+
+
+def test_router_that_restarts_ends_no_wait() -> None:
+    class Restarting(Stepping):
+        def answer(self, method: str, body: bytes) -> bytes:
+            if method == HAND_OVER_SHARD:
+                away = Refusal(grpc.StatusCode.UNAVAILABLE, "kubebraid: it restarts")
+                self.refusals[CLUSTER_STATUS] = [away]
+            return super().answer(method, body)
+
+    cluster = Restarting(OWN, GUEST)
+    assert ctl(cluster, "shard", "hand-over", "s1", "--to=s0") == 0
+    assert cluster.refusals[CLUSTER_STATUS] == []
 
 
 def test_too_little_time_is_an_outcome_that_is_not_known(capsys: Capture) -> None:

@@ -20,14 +20,15 @@ LED = {"id": 1, "leader": {"id": 2}}
 
 @contextmanager
 def pd(answers: dict[str, object]) -> Iterator[str]:
-    """One that knows these; its address."""
+    """One that knows these, bytes as they are and all else as JSON; its address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             known = self.path in answers
             self.send_response(200 if known else 503)
             self.end_headers()
-            self.wfile.write(json.dumps(answers.get(self.path)).encode())
+            told = answers.get(self.path)
+            self.wfile.write(told if isinstance(told, bytes) else json.dumps(told).encode())
 
         def log_message(self, format: str, *args: object) -> None:
             """Nobody reads it."""

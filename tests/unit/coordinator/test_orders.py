@@ -41,17 +41,22 @@ MOVE = Migration("m1", Kind.MOVE, "s0", "s1", (2,), (MOVED,))
 class Stand:
     """Member a serves, b follows; s0 and s1 have started."""
 
+    hosted = False
+
     def __init__(self) -> None:
         self.cluster = Cluster("a", founding=TWO)
         self.cluster.run()
         self.cluster.join("b")
         self.serving = self.cluster.members["a"]
         for name in ("s0", "s1"):
-            ask(self.serving, ShardStart(name, f"disk-{name}", 7, "h:1"))
+            host = name if self.hosted else ""
+            ask(self.serving, ShardStart(name, f"disk-{name}", 7, "h:1", host=host))
             self.cluster.run()
         self.answers: list[RequestRefused | None] = []
 
-    def ask(self, request: Planned | Control, *, run: bool = True) -> RequestRefused | None:
+    def ask(
+        self, request: Planned | Control | HandOver, *, run: bool = True
+    ) -> RequestRefused | None:
         before = len(self.answers)
         self.serving.orders.order(request, self.answers.append)
         if run:
@@ -284,15 +289,7 @@ def test_members_agree_on_what_was_refused() -> None:
 class Hosted(Stand):
     """s0 and s1 are served by hosts of their names, which beat while time passes; h2 has none."""
 
-    def __init__(self) -> None:
-        self.cluster = Cluster("a", founding=TWO)
-        self.cluster.run()
-        self.cluster.join("b")
-        self.serving = self.cluster.members["a"]
-        for name in ("s0", "s1"):
-            ask(self.serving, ShardStart(name, f"disk-{name}", 7, "h:1", host=name))
-            self.cluster.run()
-        self.answers = []
+    hosted = True
 
     def live(self, ms: int, *names: str, leaving: str = "") -> None:
         for _ in range(0, ms, HOST_BEAT_MS):
@@ -304,11 +301,7 @@ class Hosted(Stand):
         return {place.name: place.host for place in self.serving.state.shards}
 
     def hand_over(self, shard: str, host: str) -> RequestRefused | None:
-        before = len(self.answers)
-        self.serving.orders.order(HandOver(shard, host), self.answers.append)
-        self.cluster.run()
-        assert len(self.answers) == before + 1
-        return self.answers[-1]
+        return self.ask(HandOver(shard, host))
 
 
 def lively() -> Hosted:
@@ -417,8 +410,6 @@ def test_operator_hands_a_shard_over_to_a_host_that_lives() -> None:
 def test_shard_with_a_directory_is_not_handed_over() -> None:
     stand = Stand()
     stand.serving.orders.beat(Beat("h2", 1))
-    refused: list[RequestRefused | None] = []
-    stand.serving.orders.order(HandOver("s1", "h2"), refused.append)
-    stand.cluster.run()
-    assert refused[0] is not None
-    assert "keeps its data in a directory" in refused[0].message
+    refused = stand.ask(HandOver("s1", "h2"))
+    assert refused is not None
+    assert "keeps its data in a directory" in refused.message

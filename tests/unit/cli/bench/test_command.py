@@ -37,6 +37,7 @@ RESULTS = Results(
         (["--profile=cluster", "--shards=1,2"], EXIT_USAGE, "one number"),
         (["--engine=tikv"], EXIT_USAGE, "need each other"),
         (["--pd=127.0.0.1:1"], EXIT_USAGE, "need each other"),
+        (["--engine=tikv", "--pd=127.0.0.1"], EXIT_USAGE, "'127.0.0.1' is no HOST:PORT"),
         (["--engine=tikv", "--pd=127.0.0.1:1", "--shards=1,1"], EXIT_USAGE, "--shards"),
         (["--engine=tikv", "--pd=127.0.0.1:1", "reshard/10m"], EXIT_USAGE, "was not made for"),
         (["put/46"], EXIT_USAGE, "did you mean"),

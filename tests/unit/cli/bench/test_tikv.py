@@ -77,4 +77,4 @@ def test_delete_has_its_goal_on_every_store() -> None:
 def test_want_of_the_client_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tikv, "tikv_link", SimpleNamespace(available=lambda: False))
     with pytest.raises(BenchError, match="tikv-client is not installed"):
-        tikv.checked("127.0.0.1:1")
+        tikv.checked(["127.0.0.1:1"])
