@@ -13,6 +13,7 @@ Kinds (first byte):
     m | name                              the store's own cells
     i | router 8 | number 8               our share of an undecided transaction (intents.py)
     d | router 8 | number 8               a transaction that this store decided for
+    r                                     the id of a row space that shards share
 
 Invariants (tests/property/test_keycodec.py):
 - n and h rows sort by user key; h rows of one key sort newest first;
@@ -134,6 +135,7 @@ LEASES: Final = (b"e", b"f")
 FENCES: Final = (b"f", b"g")
 ATTACHMENTS: Final = (b"k", b"l")
 CELLS: Final = (b"m", b"n")
+ROWS_ID: Final = b"r"  # one row
 
 
 def lease_id(stored: bytes) -> LeaseId:

@@ -125,6 +125,11 @@ class Engine(Reader, Protocol):
     def batches_reads(self) -> bool:
         """Whether `expect` does anything: whether keys read at once cost less than one by one."""
 
+    @property
+    def shares_rows(self) -> bool:
+        """Whether other shards' engines read and write the same rows of keys, so that a tablet is
+        taken without a copy."""
+
     def expect(self, keys: Sequence[bytes]) -> None:
         """These keys are about to be read by `get`, before the next write: an engine on another
         machine reads them at once. A hint: whatever comes of it, `get` answers as without it. So

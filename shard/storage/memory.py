@@ -128,6 +128,7 @@ class MemoryEngine(_MemoryReader):
     """See the contract, `engine.Engine`."""
 
     batches_reads: Final = False
+    shares_rows: Final = False
 
     def __init__(self) -> None:
         super().__init__(_Table())

@@ -267,6 +267,7 @@ class RocksEngine:
     """See the contract, `engine.Engine`."""
 
     batches_reads: Final = False
+    shares_rows: Final = False
 
     def __init__(self, db: Rdict, path: Path) -> None:
         self._path = path

@@ -241,6 +241,7 @@ class TikvEngine(_TikvPresent):
     """See the contract, `engine.Engine`."""
 
     batches_reads: Final = True
+    shares_rows: Final = False
 
     def __init__(self, link: Link, name: bytes, ages: Ages | None = None) -> None:
         super().__init__(link, space_of(name), ages or Ages())
