@@ -120,7 +120,8 @@ class ShardPlace(NamedTuple):
     this process owns its tablets; `confirmed`: the newest adoption that is known to be durable,
     without which nothing was acknowledged; `tried`: incarnations that were let in behind that one
     and were not confirmed (yet), oldest first; `host`: the process whose part it is to serve it,
-    empty where its store can be reached from one machine alone."""
+    empty where its store can be reached from one machine alone; `rows`: the id of the row space
+    that it shares with other shards, empty where it shares none."""
 
     name: str
     store: str
@@ -130,6 +131,7 @@ class ShardPlace(NamedTuple):
     confirmed: Adoption = NEVER_ADOPTED
     tried: tuple[int, ...] = ()
     host: str = ""
+    rows: str = ""
 
     @property
     def process(self) -> tuple[str, int, str]:
@@ -152,7 +154,8 @@ class ShardPlace(NamedTuple):
 
 class ShardStart(NamedTuple):
     """A shard's process asks for its tablets. `previous`: what its store says; `host`: the process
-    that it runs in, where it is one that takes shards of others too."""
+    that it runs in, where it is one that takes shards of others too; `rows`: the id of the row
+    space that its store shares with those of other shards, empty where it shares none."""
 
     shard: str
     store: str
@@ -160,6 +163,7 @@ class ShardStart(NamedTuple):
     address: str
     previous: Adoption = NEVER_ADOPTED
     host: str = ""
+    rows: str = ""
 
 
 class Beat(NamedTuple):

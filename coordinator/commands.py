@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from functools import partial
 from typing import Final, assert_never
 
@@ -65,10 +66,8 @@ def _fields(command: Command) -> tuple[str, Stored]:
             return "found", {"cluster": cluster, **map_fields(tablets)}
         case Acquire() | Renew() | Release():
             return _of_lease(command)
-        case StartShard(cepoch, shard, store, incarnation, address, ends, replaces, previous, host):
-            who = {"shard": shard, "store": store, "incarnation": incarnation, "address": address}
-            what = {"ends": ends, "replaces": replaces, "previous": previous, "host": host}
-            return "start-shard", {"cepoch": cepoch, **who, **what}
+        case StartShard():
+            return "start-shard", asdict(command)
         case Seat(cepoch, shard, host, before):
             where = {"shard": shard, "host": host, "before": before}
             return "seat", {"cepoch": cepoch, **where}
@@ -162,10 +161,11 @@ def _shards(name: str, body: Stored) -> Command | None:
     match name:
         case "start-shard":
             who = (text("shard"), text("store"), number("incarnation"), text("address"))
-            previous = body.get("previous", NEVER_ADOPTED)  # it was not said at first
-            host = typed(body.get("host", ""), str)  # nor was this
-            later = (pairs(body["ends"]), number("replaces"), _adoption(previous), host)
-            return StartShard(number("cepoch"), *who, *later)
+            # It was not said at first, nor were the fields behind it.
+            previous = _adoption(body.get("previous", NEVER_ADOPTED))
+            host, rows = typed(body.get("host", ""), str), typed(body.get("rows", ""), str)
+            later = (pairs(body["ends"]), number("replaces"), previous, host)
+            return StartShard(number("cepoch"), *who, *later, rows=rows)
         case "seat":
             return Seat(number("cepoch"), text("shard"), text("host"), text("before"))
         case "adopted":

@@ -11,7 +11,8 @@ Invariants:
   it was refused and no command with an H of this reign is left that could still be applied;
 - a store that is not admitted by the state here is refused only behind a barrier: the shard may
   have heard of its adoption from a member that is ahead;
-- nothing is frozen for a store that is not admitted: the one that it is a copy of may be serving.
+- nothing is frozen for a store that is not admitted: the one that it is a copy of may be serving;
+- nor for one whose rows are elsewhere than those of the shards that have been started.
 
 Worked example: s0 was confirmed as incarnation 8. A process comes with a store that says 7: one
 barrier later it is told that it has an older copy. Incarnation 8 has noticed nothing.
@@ -32,7 +33,7 @@ from kubebraid.base.ports import Adoption, ShardPlace, ShardStart
 
 from .machine import StateMachine
 from .sequencer import Sequencer
-from .state import State, admits
+from .state import State, admits, alike
 from .transition import Adopted, StartShard, apply
 
 Refuse: TypeAlias = Callable[[RequestRefused], None]
@@ -64,15 +65,8 @@ class Starts:
         if known is None and len(state.shards) >= SHARDS_MAX and not _expected(state, start.shard):
             said = f"there are {len(state.shards)} shards, and {SHARDS_MAX} are the most"
             refuse(errors.unimplemented(said))
-        elif known is not None and known.store != start.store:
-            said = (
-                f"{start.shard} is the shard of store {known.store}, not of {start.store}: start "
-                "it with the data directory it had, or begin another shard under another name"
-            )
-            refuse(errors.unimplemented(said))
-        elif known is not None and not known.seats(start.host):
-            said = f"{start.shard} is served by the host {known.host} from now on"
-            refuse(errors.unimplemented(said))
+        elif strange := _strange(state, start):
+            refuse(errors.unimplemented(strange))
         elif known is None or known.incarnation != start.incarnation:
             self._asked[start.shard] = _Asked(start, refuse)
 
@@ -91,10 +85,10 @@ class Starts:
         """Freeze, which fixes H, and ask the log for a map that names the new process; have the log
         say which adoptions are durable."""
         for shard, asked in list(self._asked.items()):
-            start, known = asked.start, self._machine.state.shard(shard)
+            start, state = asked.start, self._machine.state
+            known = state.shard(shard)
             done = known is not None and known.incarnation == start.incarnation
-            foreign = known is not None and known.store != start.store
-            if done or foreign or (known is not None and not known.seats(start.host)):
+            if done or _strange(state, start):
                 del self._asked[shard]  # named, or another came first: it asks again, in vain
             elif shard in self._running:
                 pass
@@ -117,7 +111,7 @@ class Starts:
         replaces = 0 if known is None else known.since
         who = (start.shard, start.store, start.incarnation, start.address)
         later = (ends, replaces, start.previous, start.host)
-        command = StartShard(sequencer.cepoch, *who, *later)
+        command = StartShard(sequencer.cepoch, *who, *later, rows=start.rows)
         self._machine.submit(command, answered)
 
     def _doubt(self, sequencer: Sequencer, asked: _Asked) -> None:
@@ -156,6 +150,31 @@ def _expected(state: State, shard: str) -> bool:
 def _ended(running: set[str], shard: str, _answer: bytes | None) -> None:
     """Whatever was answered: the state tells whether it has to be tried again."""
     running.discard(shard)
+
+
+def _strange(state: State, start: ShardStart) -> str:
+    """What an operator is told of a process that this shard's cannot be; empty: it may be."""
+    known = state.shard(start.shard)
+    if not alike(state, start.rows):
+        return _elsewhere(start, known)
+    if known is not None and known.store != start.store:
+        return (
+            f"{start.shard} is the shard of store {known.store}, not of {start.store}: start "
+            "it with the data directory it had, or begin another shard under another name"
+        )
+    if known is not None and not known.seats(start.host):
+        return f"{start.shard} is served by the host {known.host} from now on"
+    return ""
+
+
+def _elsewhere(start: ShardStart, known: ShardPlace | None) -> str:
+    """What an operator is told of a shard among whose rows those of the others are not."""
+    than, whose = ("the other shards", "their") if known is None else ("before", "its former")
+    return (
+        f"{start.shard} keeps its rows in another place than {than} (all shards have one row space "
+        "on TiKV, or each has its own disk). Nothing was changed. Start it with "
+        f"{whose} --engine, --pd and --tikv-store"
+    )
 
 
 def _older(start: ShardStart, known: ShardPlace | None) -> str:

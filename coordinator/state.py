@@ -27,10 +27,10 @@ from kubebraid.base.tabletmap import TabletMap
 
 from .rows import Stored, migration_of, migration_row, tablet_of, tablet_row
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 # 1: before there were leases, shards and buckets; 2: before adoptions and migrations; 3: before
-# hosts.
-READABLE: Final = (1, 2, 3, FORMAT)
+# hosts; 4: before rows that shards share.
+READABLE: Final = (1, 2, 3, 4, FORMAT)
 Fields: TypeAlias = list[Any]  # type: ignore[explicit-any]  # JSON has any shape
 NEVER_COMPACTED: Final[Revision] = -1  # etcd: even Compact(0) is taken once
 
@@ -105,6 +105,13 @@ def admits(known: ShardPlace | None, previous: Adoption) -> bool:
     return previous.incarnation in known.tried
 
 
+def alike(state: State, rows: str) -> bool:
+    """Whether all shards that have been started keep their rows where one does that says `rows`:
+    in the same row space, or each in its own. A tablet moves without a copy between two that say
+    the same, so the first one decides for those that come later."""
+    return all(shard.rows == rows for shard in state.shards)
+
+
 def encode(state: State) -> bytes:
     """The byte form: a CRC and JSON; keys of the map are hex because they are bytes."""
     body = json.dumps(
@@ -170,9 +177,9 @@ def _state(body: Stored) -> State:
 
 
 def _place(fields: Fields) -> ShardPlace:
-    """Rows of format 2 end with `since`, those of 3 with `tried`."""
+    """Rows of format 2 end with `since`, those of 3 with `tried`, those of 4 with `host`."""
     confirmed, tried = fields[5:7] or (NEVER_ADOPTED, ())
-    host = fields[7] if len(fields) > 7 else ""
     name, store, incarnation, address, since = fields[:5]
     durable = Adoption(*confirmed)
-    return ShardPlace(name, store, incarnation, address, since, durable, tuple(tried), host)
+    who = (name, store, incarnation, address, since)
+    return ShardPlace(*who, durable, tuple(tried), *fields[7:])

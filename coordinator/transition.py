@@ -12,7 +12,8 @@ Invariants:
   process that was there when it was fixed;
 - M6: a shard's process owns nothing before a map gave its tablets a new oepoch for it;
 - a shard's process is let in only if its store says an adoption behind which nothing was
-  acknowledged that it lacks: the confirmed one or a later one (docs/decisions/0012).
+  acknowledged that it lacks: the confirmed one or a later one (docs/decisions/0012);
+- all shards say the same `rows`: one row space that they share, or none.
 
 Worked example: `apply(state, RaiseFloor(90))` with the floor at 100 answers the state unchanged.
 
@@ -32,7 +33,7 @@ from kubebraid.base.tabletmap import Tablet, TabletMap, with_new_epochs
 
 from . import migrations
 from .migrations import Step
-from .state import Lease, State, admits
+from .state import Lease, State, admits, alike
 
 TRIED_MAX: Final = 16  # starts in a row that end before they are durable are kept, and no more
 
@@ -86,7 +87,8 @@ class StartShard:
     """A shard's process takes its tablets. `ends`: H of each, as the sequencer of `cepoch` fixed
     it when it froze them. `replaces`: since which map version the process before had them (0: there
     was none): what another one was given since is above these ends. `previous`: what its store
-    says. `host`: the process that it runs in; only the one that has the seat is let in."""
+    says. `host`: the process that it runs in; only the one that has the seat is let in. `rows`: the
+    id of the row space that its store shares; it is that of all shards, or of none."""
 
     cepoch: Epoch
     shard: str
@@ -97,6 +99,7 @@ class StartShard:
     replaces: int
     previous: Adoption = NEVER_ADOPTED
     host: str = ""
+    rows: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,13 +293,15 @@ def _start_shard(state: State, command: StartShard) -> State:
         return state  # an older copy of the disk that holds its tablets
     if known is not None and not known.seats(command.host):
         return state  # another host's by now
+    if not alike(state, command.rows):
+        return state  # a tablet that it gets would be looked for where its rows are not
     ends = dict(command.ends)
     begins = {t.id: t.begin for t in state.tablets.tablets if t.shard == command.shard}
     if set(ends) != set(begins) or any(ends[tablet] < begins[tablet] for tablet in ends):
         return state
     version = state.tablets.version + 1
     who = (command.shard, command.store, command.incarnation, command.address)
-    record = ShardPlace(*who, version, *_let_in(known, command), command.host)
+    record = ShardPlace(*who, version, *_let_in(known, command), command.host, command.rows)
     tablets = tuple(
         _begun(tablet, ends[tablet.id]) if tablet.shard == command.shard else tablet
         for tablet in state.tablets.tablets

@@ -89,7 +89,8 @@ class Part(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One migration. bytes: of its source tablets; pause_ms: what earlier ones like it had."""
+    """One migration. bytes: of its source tablets; pause_ms: what earlier ones like it had;
+    shares_rows: both shards have their rows in one place, so nothing is copied."""
 
     id: str
     kind: str
@@ -103,6 +104,7 @@ class Step(NamedTuple):
     keep_source: bool = False
     bytes: int | None = None
     pause_ms: int | None = None
+    shares_rows: bool = False
 
 
 class Plan(NamedTuple):
@@ -234,6 +236,7 @@ def _step(told: pb.ReshardStep) -> Step:
         told.keep_source,
         told.bytes if told.HasField("bytes") else None,
         told.pause_ms if told.HasField("pause_ms") else None,
+        told.shares_rows,
     )
 
 

@@ -257,7 +257,7 @@ def decode_start(body: bytes) -> ShardStart:
     start = pb.ShardStart.FromString(body)
     previous = _adoption_of(start.previous)
     who = (start.shard, start.store, start.incarnation, start.address)
-    return ShardStart(*who, previous, start.host)
+    return ShardStart(*who, previous, start.host, start.rows)
 
 
 def encode_adopted(shard: str, adoption: Adoption) -> bytes:
@@ -383,6 +383,7 @@ def encode_state(view: ClusterView) -> bytes:
         for shard in view.shards
     )
     state.shard_hosts.extend([shard.host for shard in view.shards])
+    state.shard_rows.extend([shard.rows for shard in view.shards])
     # The fields of a message may come in any order, and a repeated one in parts.
     parts = (_tablets_part(view.tablets), *map(_migration_part, view.migrations))
     return b"".join((state.SerializeToString(), *parts))
@@ -423,6 +424,7 @@ def decode_state(body: bytes) -> ClusterView:
         [_adoption_of(told.confirmed) for told in state.shard_adoptions],
         [tuple(told.tried) for told in state.shard_adoptions],
         state.shard_hosts or [""] * len(state.shard_names),
+        state.shard_rows or [""] * len(state.shard_names),
         strict=True,
     )
     return ClusterView(

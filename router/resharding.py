@@ -132,9 +132,9 @@ class ReshardService:
             if migrations is None:
                 caller.fail(errors.NO_LEADER)
                 return
-            tablets, loads = self._context.tablets.by_id(), self.loads()
+            tablets, loads, rows = self._context.tablets.by_id(), self.loads(), _rows(client)
             found = (told for told in migrations if not ids or told.migration.id in ids)
-            shown = tuple(steps.progress(told, tablets, loads) for told in found)
+            shown = tuple(steps.progress(told, tablets, loads, rows) for told in found)
             _respond(caller, wire.encode_list(shown))
 
         client.reshard_list(told)
@@ -186,18 +186,18 @@ class ReshardService:
             rested=steps.rested(migrations),
         )
         made = plan(request, scene, self._context.random.lease_id)
-        shown = self._shown(made, steps.usual_pauses(migrations), request.verb)
+        shown = self._shown(made, steps.usual_pauses(migrations), request.verb, _rows(client))
         if request.dry_run or not made.migrations:
             _respond(caller, wire.encode_plan(shown))
             return
         planned = Planned(made.migrations, shown.map_version)
         self._record(caller, client, planned, shown._replace(recorded=True))
 
-    def _shown(self, made: Made, pauses: dict[Kind, int], verb: Verb) -> Plan:
+    def _shown(self, made: Made, pauses: dict[Kind, int], verb: Verb, rows: dict[str, str]) -> Plan:
         tablets, loads = self._context.tablets, self.loads()
         by_id = tablets.by_id()
         told = tuple(
-            steps.step(migration, by_id, loads, pauses, True) for migration in made.migrations
+            steps.step(migration, by_id, loads, pauses, rows, True) for migration in made.migrations
         )
         token = wire.encode_token(0, Planned(made.migrations, tablets.version)) if told else b""
         notes = made.notes
@@ -213,7 +213,7 @@ class ReshardService:
             caller.fail(refuse("this is no plan", Code.INVALID_ARGUMENT))
             return
         whole = planned[1]
-        shown = self._shown(Made(whole.migrations), {}, Verb.MOVE)
+        shown = self._shown(Made(whole.migrations), {}, Verb.MOVE, _rows(client))
         told = shown._replace(map_version=whole.map_version, token=token, recorded=True)
         self._record(caller, client, whole, told)
 
@@ -305,6 +305,11 @@ class ReshardService:
 
     def next_deadline_ms(self) -> int | None:
         return min((wait.until_ms for wait in self._waits), default=None)
+
+
+def _rows(client: CoordinatorClient) -> dict[str, str]:
+    """Where each shard keeps its rows."""
+    return {place.name: place.rows for place in client.view.shards}
 
 
 def _no_answer() -> RequestRefused:

@@ -4,7 +4,8 @@ What it is: names, ranges and figures put beside a migration's ids. What it is n
 a table.
 
 Invariants: a source tablet that the map does not have any more keeps its id and loses its name; a
-size that one owner has not told is not known.
+size that one owner has not told is not known; nothing is said to be copied between shards that
+share their rows.
 
 Worked example: a move of pods from shard-0 to shard-1 that copied 3 MiB is a `Progress` with the
 step move-pods-7f3a, the phase "preparing" and the target's figures.
@@ -36,10 +37,11 @@ def step(
     tablets: Mapping[TabletId, Tablet],
     loads: Mapping[TabletId, TabletLoad],
     pauses: Mapping[Kind, int],
+    rows: Mapping[str, str],
     planned: bool = False,
 ) -> Step:
-    """`tablets`: of the map; `pauses`: see `usual_pauses`; planned: ids that the map does not have
-    are placeholders, and not shown."""
+    """`tablets`: of the map; `pauses`: see `usual_pauses`; `rows`: by shard, see ShardPlace;
+    planned: ids that the map does not have are placeholders, and not shown."""
     sizes = [loads[tablet].bytes if tablet in loads else None for tablet in migration.sources]
     known = [size for size in sizes if size is not None]
     new = {t.id for t in migration.targets if planned and t.id not in tablets}
@@ -56,15 +58,19 @@ def step(
         keep_source=migration.keep_source,
         bytes=sum(known) if len(known) == len(sizes) else None,
         pause_ms=pauses.get(migration.kind),
+        shares_rows=_shares_rows(migration, rows),
     )
 
 
 def progress(
-    told: Progress, tablets: Mapping[TabletId, Tablet], loads: Mapping[TabletId, TabletLoad]
+    told: Progress,
+    tablets: Mapping[TabletId, Tablet],
+    loads: Mapping[TabletId, TabletLoad],
+    rows: Mapping[str, str],
 ) -> wire.Progress:
     """With the figures of the shard that copies."""
     migration = told.migration
-    made = step(migration, tablets, loads, {})
+    made = step(migration, tablets, loads, {}, rows)
     reports = [report for report in told.reports if report.shard == migration.target]
     copier = reports[-1] if reports else None
     return wire.Progress(
@@ -101,6 +107,12 @@ def rested(migrations: Iterable[Progress]) -> frozenset[TabletId]:
         if told.migration.phase is Phase.DONE and told.phase_ms < COOLDOWN_MS
         for tablet in told.migration.targets
     )
+
+
+def _shares_rows(migration: Migration, rows: Mapping[str, str]) -> bool:
+    """Whether its two shards do. Of one shard alone there is nothing to share."""
+    source, target = migration.source, migration.target
+    return source != target and rows.get(source, "") == rows.get(target, "") != ""
 
 
 def _source(

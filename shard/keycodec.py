@@ -13,6 +13,7 @@ Kinds (first byte):
     m | name                              the store's own cells
     i | router 8 | number 8               our share of an undecided transaction (intents.py)
     d | router 8 | number 8               a transaction that this store decided for
+    r                                     the id of a row space that shards share
 
 Invariants (tests/property/test_keycodec.py):
 - n and h rows sort by user key; h rows of one key sort newest first;
@@ -56,9 +57,10 @@ ROW_HEADER_BYTES: Final = _ROW.size
 # What belongs to a tablet, whichever shard has it: where shards share rows (on TiKV) it stays where
 # it is when a tablet is moved. No key of these kinds names a shard. Leases, intents, decisions and
 # cells are a shard's own: two shards write rows of the same key there.
-SHARED_KINDS: Final = b"nhklf"
-# A fence says whose the tablet is, and each batch that writes for a tablet writes its fence.
-GUARDED_KINDS: Final = b"f"
+SHARED_KINDS: Final = b"nhklfr"
+# A fence says whose the tablet is, and each batch that writes for a tablet writes its fence. The id
+# of the space is written once.
+GUARDED_KINDS: Final = b"fr"
 
 NEWEST_END: Final = b"o"  # just behind every n row
 HISTORY_END: Final = b"i"  # just behind every h row
@@ -142,6 +144,7 @@ LEASES: Final = (b"e", b"f")
 FENCES: Final = (b"f", b"g")
 ATTACHMENTS: Final = (b"k", b"l")
 CELLS: Final = (b"m", b"n")
+ROWS_ID: Final = b"r"  # one row
 
 
 def lease_id(stored: bytes) -> LeaseId:

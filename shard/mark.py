@@ -1,13 +1,15 @@
 """Which shard's a store is: a cell in it, and who may take it.
 
-What it is: the mark of a cluster's shard, and the id of a store that has no data directory. What it
-is not: the mark of the data directory, which says whose format it is (`storage/datadir.py`).
+What it is: the mark of a cluster's shard, and the ids of a store that has no data directory and of
+the row space that it shares with others. What it is not: the mark of the data directory, which says
+whose format it is (`storage/datadir.py`), or the rule of who may share (coordinator/state.py).
 
 Invariants:
 - a store has either the shard's cell or the coordinator's of `kubebraid serve`, never both: their
   revisions count on their own;
 - a store that has its id within is that of one cluster: such a one is reached by a name, from any
-  machine, and two clusters may have been given the same.
+  machine, and two clusters may have been given the same;
+- a row space has one id, however many shards ask for it first.
 
 Worked example: `mark(engine, "shard-1", id)` on a new store; then "shard-2" is refused on it.
 
@@ -21,6 +23,7 @@ from typing import Final
 
 from . import keycodec
 from .storage.engine import Batch, Engine
+from .storage.tikv_errors import EngineFenced
 
 SHARD_CELL: Final = "shard"
 CLUSTER_CELL: Final = "cluster"
@@ -48,6 +51,32 @@ def store_id(engine: Engine) -> str:
         known = secrets.token_hex(ID_BYTES).encode()
         engine.write(Batch().put(keycodec.cell(STORE_CELL), known), sync=True)
     return known.decode()
+
+
+def rows_id(engine: Engine, cluster: str) -> str:
+    """Of the row space that the engine shares with those of other shards: drawn once, and kept in
+    it with the cluster's id; empty where it shares none. Raises ForeignCluster, EngineError."""
+    if not engine.shares_rows:
+        return ""
+    known = engine.get(keycodec.ROWS_ID) or _drawn(engine, cluster)
+    drawn, _, owner = known.decode().partition(" ")
+    if owner != cluster:
+        raise ForeignCluster(f"the rows of its --tikv-store are those of another cluster, {owner}")
+    return drawn
+
+
+def _drawn(engine: Engine, cluster: str) -> bytes:
+    """A new id of the row space, or that of whoever was first."""
+    drawn = f"{secrets.token_hex(ID_BYTES)} {cluster}".encode()
+    try:
+        engine.write(Batch().put(keycodec.ROWS_ID, drawn), sync=True)
+    except EngineFenced:
+        engine.reopen()  # raises it again if it was the store that another process took
+        known = engine.get(keycodec.ROWS_ID)
+        if known is None:
+            raise
+        return known
+    return drawn
 
 
 def check(engine: Engine, name: str, cluster: str) -> None:

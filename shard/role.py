@@ -38,7 +38,7 @@ from kubebraid.proto.shard_links import ShardLinks
 from . import adoption
 from .adoption import ADOPTED_CELL, Marks
 from .fencing import FenceDamaged
-from .mark import StartRefused, check, mark
+from .mark import StartRefused, check, mark, rows_id
 from .owner import Owner
 from .ownership import Ownership, adopt
 from .reshard.arrival import settle_cells
@@ -126,7 +126,8 @@ class ShardRole:
             store = self._seams.take() or options.store
             check(self._engine, name, view.cluster)  # the coordinators would remember its id
             who = (name, store, options.incarnation, options.advertise)
-            start = ShardStart(*who, adoption.stored(self._engine), options.host)
+            where = (options.host, rows_id(self._engine, view.cluster))
+            start = ShardStart(*who, adoption.stored(self._engine), *where)
             self.client.start_shard(start, self._refused)
 
     def _full(self) -> None:

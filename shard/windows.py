@@ -63,6 +63,7 @@ class Windows:
             b"k": [Window(*keycodec.ATTACHMENTS, self._shown(b"k"))],
             b"l": self._tablets_rows(lambda tablet: keycodec.log(tablet, 0)),
             b"n": self._keys_rows(b"n", keycodec.newest_bounds),
+            b"r": [],  # of the space, and nobody's
         }
         self._all: list[Window] = []
         low = b""

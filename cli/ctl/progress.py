@@ -73,7 +73,7 @@ class Meter:
         text = f"{m.step.id} {m.phase}"
         if m.phase == "planned":
             return f"{text}{f', after {m.step.after}' if m.step.after else ', waits for its turn'}"
-        if m.phase != "preparing":
+        if m.phase != "preparing" or m.step.shares_rows:
             return f"{text}, lag {m.lag}"
         rate = self._rates.get(m.step.id, 0.0)
         # Sizes are of what is live; old versions are copied, too.

@@ -25,6 +25,7 @@ from .tables import aligned
 
 COPYING: Final = ("preparing", "ready", "frozen")  # when the target's figures are of the copy
 NAMES_SHOWN: Final = 4  # of one step in a table
+NOTHING: Final = "nothing: the shards share their rows"
 
 
 # -- plans -------------------------------------------------------------------------------------
@@ -48,6 +49,9 @@ def plan_table(plan: Plan, columns: int = 0) -> str:
         lines.append(aligned(head, rows, columns))
     else:
         lines.append("nothing to do")
+    moves = [step for step in plan.steps if step.kind == "move"]
+    if moves and all(step.shares_rows for step in moves):
+        lines.append(f"moves copy {NOTHING}")
     lines += [f"note: {note}" for note in plan.notes]
     return "\n".join(lines)
 
@@ -87,6 +91,7 @@ def _step(step: Step) -> Document:
         "keep_source": step.keep_source,
         "bytes": step.bytes,
         "expected_pause_ms": step.pause_ms,
+        "shares_rows": step.shares_rows,
     }
 
 
@@ -111,7 +116,7 @@ def migrations_table(migrations: Sequence[Progress], columns: int = 0) -> str:
         (
             *(m.step.id, what(m.step), m.step.source, m.step.target, m.phase),
             duration(m.phase_ms),
-            *((size(m.bytes), m.lag) if m.phase in COPYING else (None, None)),
+            *((_copied_short(m), m.lag) if m.phase in COPYING else (None, None)),
             duration(m.switch_ms) if m.switch_ms else None,
             m.failed or m.why,
         )
@@ -132,9 +137,7 @@ def migration_text(m: Progress) -> str:
     ]
     if m.phase in COPYING:
         lines += [
-            f"copied     {m.rows} rows, {size(m.bytes)}"
-            + (f" of about {size(step.bytes)}" if step.bytes and m.bytes <= step.bytes else "")
-            + (f", at most {size(step.rate)}/s" if step.rate else ""),
+            f"copied     {_copied_long(m)}",
             f"behind     {m.lag} revisions; up to {m.upto}, the last round took "
             f"{duration(m.took_ms)}",
         ]
@@ -148,6 +151,21 @@ def migration_text(m: Progress) -> str:
     if m.failed:
         lines.append(f"failed     {m.failed}")
     return "\n".join(lines)
+
+
+def _copied_short(m: Progress) -> str:
+    return "nothing" if m.step.shares_rows else size(m.bytes)
+
+
+def _copied_long(m: Progress) -> str:
+    step = m.step
+    if step.shares_rows:
+        return NOTHING
+    return (
+        f"{m.rows} rows, {size(m.bytes)}"
+        + (f" of about {size(step.bytes)}" if step.bytes and m.bytes <= step.bytes else "")
+        + (f", at most {size(step.rate)}/s" if step.rate else "")
+    )
 
 
 def migration_document(m: Progress) -> Document:

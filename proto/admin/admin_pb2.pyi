@@ -197,7 +197,7 @@ class ReshardTablet(_message.Message):
     def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., start: _Optional[str] = ..., end: _Optional[str] = ..., bucket: _Optional[int] = ..., buckets: _Optional[int] = ...) -> None: ...
 
 class ReshardStep(_message.Message):
-    __slots__ = ("id", "kind", "source", "target", "sources", "targets", "after", "manual", "rate", "keep_source", "bytes", "pause_ms")
+    __slots__ = ("id", "kind", "source", "target", "sources", "targets", "after", "manual", "rate", "keep_source", "bytes", "pause_ms", "shares_rows")
     ID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
@@ -210,6 +210,7 @@ class ReshardStep(_message.Message):
     KEEP_SOURCE_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
     PAUSE_MS_FIELD_NUMBER: _ClassVar[int]
+    SHARES_ROWS_FIELD_NUMBER: _ClassVar[int]
     id: str
     kind: str
     source: str
@@ -222,7 +223,8 @@ class ReshardStep(_message.Message):
     keep_source: bool
     bytes: int
     pause_ms: int
-    def __init__(self, id: _Optional[str] = ..., kind: _Optional[str] = ..., source: _Optional[str] = ..., target: _Optional[str] = ..., sources: _Optional[_Iterable[_Union[ReshardTablet, _Mapping]]] = ..., targets: _Optional[_Iterable[_Union[ReshardTablet, _Mapping]]] = ..., after: _Optional[str] = ..., manual: _Optional[bool] = ..., rate: _Optional[int] = ..., keep_source: _Optional[bool] = ..., bytes: _Optional[int] = ..., pause_ms: _Optional[int] = ...) -> None: ...
+    shares_rows: bool
+    def __init__(self, id: _Optional[str] = ..., kind: _Optional[str] = ..., source: _Optional[str] = ..., target: _Optional[str] = ..., sources: _Optional[_Iterable[_Union[ReshardTablet, _Mapping]]] = ..., targets: _Optional[_Iterable[_Union[ReshardTablet, _Mapping]]] = ..., after: _Optional[str] = ..., manual: _Optional[bool] = ..., rate: _Optional[int] = ..., keep_source: _Optional[bool] = ..., bytes: _Optional[int] = ..., pause_ms: _Optional[int] = ..., shares_rows: _Optional[bool] = ...) -> None: ...
 
 class ControlReshardRequest(_message.Message):
     __slots__ = ("id", "action", "rate", "pause_ms", "lag_ms", "keep_source")

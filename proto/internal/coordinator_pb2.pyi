@@ -93,20 +93,22 @@ class RevisionAnswer(_message.Message):
     def __init__(self, number: _Optional[int] = ..., sample: _Optional[_Union[SampleNews, _Mapping]] = ...) -> None: ...
 
 class ShardStart(_message.Message):
-    __slots__ = ("shard", "store", "incarnation", "address", "previous", "host")
+    __slots__ = ("shard", "store", "incarnation", "address", "previous", "host", "rows")
     SHARD_FIELD_NUMBER: _ClassVar[int]
     STORE_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
     shard: str
     store: str
     incarnation: int
     address: str
     previous: Adoption
     host: str
-    def __init__(self, shard: _Optional[str] = ..., store: _Optional[str] = ..., incarnation: _Optional[int] = ..., address: _Optional[str] = ..., previous: _Optional[_Union[Adoption, _Mapping]] = ..., host: _Optional[str] = ...) -> None: ...
+    rows: str
+    def __init__(self, shard: _Optional[str] = ..., store: _Optional[str] = ..., incarnation: _Optional[int] = ..., address: _Optional[str] = ..., previous: _Optional[_Union[Adoption, _Mapping]] = ..., host: _Optional[str] = ..., rows: _Optional[str] = ...) -> None: ...
 
 class HostBeat(_message.Message):
     __slots__ = ("host", "incarnation", "load", "leaving")
@@ -397,7 +399,7 @@ class Tablets(_message.Message):
     def __init__(self, version: _Optional[int] = ..., ids: _Optional[_Iterable[int]] = ..., names: _Optional[_Iterable[str]] = ..., starts: _Optional[_Iterable[bytes]] = ..., ends: _Optional[_Iterable[bytes]] = ..., ended: _Optional[_Iterable[bool]] = ..., shards: _Optional[_Iterable[str]] = ..., oepochs: _Optional[_Iterable[int]] = ..., buckets: _Optional[_Iterable[int]] = ..., of_buckets: _Optional[_Iterable[int]] = ..., begins: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ClusterState(_message.Message):
-    __slots__ = ("applied", "cluster", "cepoch", "serves", "sequencer", "tablets", "floor", "alarm_members", "alarm_kinds", "shard_names", "shard_stores", "shard_incarnations", "shard_addresses", "shard_since", "shard_adoptions", "migrations", "shard_hosts")
+    __slots__ = ("applied", "cluster", "cepoch", "serves", "sequencer", "tablets", "floor", "alarm_members", "alarm_kinds", "shard_names", "shard_stores", "shard_incarnations", "shard_addresses", "shard_since", "shard_adoptions", "migrations", "shard_hosts", "shard_rows")
     APPLIED_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     CEPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -415,6 +417,7 @@ class ClusterState(_message.Message):
     SHARD_ADOPTIONS_FIELD_NUMBER: _ClassVar[int]
     MIGRATIONS_FIELD_NUMBER: _ClassVar[int]
     SHARD_HOSTS_FIELD_NUMBER: _ClassVar[int]
+    SHARD_ROWS_FIELD_NUMBER: _ClassVar[int]
     applied: int
     cluster: str
     cepoch: int
@@ -432,4 +435,5 @@ class ClusterState(_message.Message):
     shard_adoptions: _containers.RepeatedCompositeFieldContainer[ShardStore]
     migrations: _containers.RepeatedCompositeFieldContainer[Migration]
     shard_hosts: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, applied: _Optional[int] = ..., cluster: _Optional[str] = ..., cepoch: _Optional[int] = ..., serves: _Optional[bool] = ..., sequencer: _Optional[str] = ..., tablets: _Optional[_Union[Tablets, _Mapping]] = ..., floor: _Optional[int] = ..., alarm_members: _Optional[_Iterable[int]] = ..., alarm_kinds: _Optional[_Iterable[int]] = ..., shard_names: _Optional[_Iterable[str]] = ..., shard_stores: _Optional[_Iterable[str]] = ..., shard_incarnations: _Optional[_Iterable[int]] = ..., shard_addresses: _Optional[_Iterable[str]] = ..., shard_since: _Optional[_Iterable[int]] = ..., shard_adoptions: _Optional[_Iterable[_Union[ShardStore, _Mapping]]] = ..., migrations: _Optional[_Iterable[_Union[Migration, _Mapping]]] = ..., shard_hosts: _Optional[_Iterable[str]] = ...) -> None: ...
+    shard_rows: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, applied: _Optional[int] = ..., cluster: _Optional[str] = ..., cepoch: _Optional[int] = ..., serves: _Optional[bool] = ..., sequencer: _Optional[str] = ..., tablets: _Optional[_Union[Tablets, _Mapping]] = ..., floor: _Optional[int] = ..., alarm_members: _Optional[_Iterable[int]] = ..., alarm_kinds: _Optional[_Iterable[int]] = ..., shard_names: _Optional[_Iterable[str]] = ..., shard_stores: _Optional[_Iterable[str]] = ..., shard_incarnations: _Optional[_Iterable[int]] = ..., shard_addresses: _Optional[_Iterable[str]] = ..., shard_since: _Optional[_Iterable[int]] = ..., shard_adoptions: _Optional[_Iterable[_Union[ShardStore, _Mapping]]] = ..., migrations: _Optional[_Iterable[_Union[Migration, _Mapping]]] = ..., shard_hosts: _Optional[_Iterable[str]] = ..., shard_rows: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -101,6 +101,7 @@ def test_no_row_lies_in_the_range_of_another_kind(
         "k": (keycodec.attachment(lease, key), (b"k", b"l")),
         "e": (keycodec.lease(lease), keycodec.LEASES),
         "m": (keycodec.cell("coordinator"), (b"m", b"n")),
+        "r": (keycodec.ROWS_ID, (b"r", b"s")),
     }
     for name, (stored, _) in kinds.items():
         inside = [other for other, (_, (low, high)) in kinds.items() if low <= stored < high]

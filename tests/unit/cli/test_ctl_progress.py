@@ -34,6 +34,11 @@ def test_what_is_not_known_is_not_told() -> None:
     )
 
 
+def test_one_that_copies_nothing_has_no_rate() -> None:
+    line = Meter().line([going(shares_rows=True, lag=3)], 0)
+    assert line.endswith("move-pods-1 preparing, lag 3")
+
+
 def test_size_that_was_too_small_is_not_told() -> None:
     """Old versions are copied, too, and are in no size."""
     assert " preparing 120 MiB, 0 B/s" in Meter().line([going(copied=120 * MIB)], 0)

@@ -69,6 +69,36 @@ def test_size_is_told_while_it_says_something() -> None:
     assert "copied     0 rows, 101 MiB\n" in shown.migration_text(more)
 
 
+SHARED = MOVE._replace(id="move-pods-9", shares_rows=True)
+
+
+def test_plan_between_shards_that_share_their_rows_says_that_nothing_is_copied() -> None:
+    said = "moves copy nothing: the shards share their rows"
+    assert shown.plan_table(Plan(1, (SPLIT, SHARED), ("two",))).splitlines()[-2:] == [
+        said,
+        "note: two",
+    ]
+    for steps in ((), (SPLIT,), (MOVE,), (MOVE, SHARED)):
+        assert said not in shown.plan_table(Plan(1, steps))
+    told = shown.plan_document(Plan(1, (SHARED, MOVE)))["steps"]
+    assert isinstance(told, list)
+    assert [step["shares_rows"] for step in told] == [True, False]
+
+
+def test_migration_between_shards_that_share_their_rows_copies_nothing() -> None:
+    going = Progress(SHARED, "preparing", lag=3)
+    assert "copied     nothing: the shards share their rows\n" in shown.migration_text(going)
+    assert "behind     3 revisions" in shown.migration_text(going)
+    assert shown.migrations_table([going]).splitlines()[1].split()[-4:] == [
+        "nothing",
+        "3",
+        "-",
+        "-",
+    ]
+    done = going._replace(phase="done")
+    assert "nothing" not in shown.migration_text(done) + shown.migrations_table([done])
+
+
 def test_list_of_nothing_says_so() -> None:
     assert shown.migrations_table([]) == "no migrations are known"
 

@@ -67,6 +67,7 @@ COMMANDS: st.SearchStrategy[Command] = st.one_of(
         WHOLE,
         ADOPTIONS,
         TEXT,
+        TEXT,
     ),
     st.builds(Seat, WHOLE, TEXT, TEXT, TEXT),
     st.builds(Adopted, TEXT, ADOPTIONS),
@@ -95,8 +96,9 @@ STORED: dict[bytes, Command] = {
     ),
     b'{"v":1,"do":"release","node":"a#1","cepoch":3,"window":50}': Release("a#1", 3, 50),
     b'{"v":1,"do":"start-shard","cepoch":3,"shard":"s","store":"d","incarnation":7,'
-    b'"address":"h:1","ends":[[1,20],[2,21]],"replaces":4,"previous":[5,2],"host":"t"}': StartShard(
-        3, "s", "d", 7, "h:1", ((1, 20), (2, 21)), 4, Adoption(5, 2), "t"
+    b'"address":"h:1","ends":[[1,20],[2,21]],"replaces":4,"previous":[5,2],"host":"t",'
+    b'"rows":"r"}': StartShard(
+        3, "s", "d", 7, "h:1", ((1, 20), (2, 21)), 4, Adoption(5, 2), "t", "r"
     ),
     b'{"v":1,"do":"seat","cepoch":3,"shard":"s","host":"t","before":"s"}': Seat(3, "s", "t", "s"),
     b'{"v":1,"do":"hand-over","shard":"s","host":"t"}': HandOver("s", "t"),
@@ -132,6 +134,12 @@ def test_start_of_before_adoptions_says_none() -> None:
 def test_start_of_before_hosts_has_none() -> None:
     made = decode(START_OF_BEFORE[:-1] + b',"previous":[5,2]}')
     assert made == StartShard(3, "s", "d", 7, "h:1", ((1, 20), (2, 21)), 4, Adoption(5, 2))
+
+
+def test_start_of_before_rows_that_are_shared_shares_none() -> None:
+    made = decode(START_OF_BEFORE[:-1] + b',"previous":[5,2],"host":"t"}')
+    before = StartShard(3, "s", "d", 7, "h:1", ((1, 20), (2, 21)), 4, Adoption(5, 2), "t")
+    assert made == before
 
 
 @given(COMMANDS)

@@ -244,3 +244,58 @@ def test_seat_that_overtakes_a_start_keeps_it_out_and_the_next_host_ends_the_fre
     replies = cluster.alloc(a, incarnation=9, ends=((1, oepoch, 0),))
     cluster.run()
     assert [reply.refused for reply in replies] == [()]
+
+
+# -- rows that shards share ------------------------------------------------------------------------
+
+
+def sharing(rows: str) -> tuple[Cluster, Member]:
+    """s0 serves as incarnation 7, with its rows there."""
+    cluster, a = serving()
+    assert ask(a, START._replace(rows=rows)) == []
+    cluster.run()
+    adopted(a, 7)
+    cluster.run()
+    assert (a.state.shards[0].rows, a.state.shards[0].serving) == (rows, True)
+    return cluster, a
+
+
+def starts_in(entries: list[bytes]) -> int:
+    return sum(b'"start-shard"' in said for said in entries)
+
+
+@pytest.mark.parametrize(("rows", "other"), [("", "r"), ("r", ""), ("r", "q")])
+def test_shard_whose_rows_are_elsewhere_is_refused_with_what_to_do(rows: str, other: str) -> None:
+    cluster, a = sharing(rows)
+    before, submitted = a.state, len(cluster.entries)
+    (new,) = ask(a, ShardStart("s9", "another disk", 8, "h:8", rows=other))
+    (known,) = ask(a, after(8, 7)._replace(rows=other))
+    cluster.run()
+    assert (new.code, known.code) == (Code.UNIMPLEMENTED, Code.UNIMPLEMENTED)
+    assert (
+        "s9 keeps its rows in another place than the other shards (all shards have one row space "
+        "on TiKV, or each has its own disk). Nothing was changed. Start it with their --engine, "
+        "--pd and --tikv-store"
+    ) in new.message
+    assert "s0 keeps its rows in another place than before" in known.message
+    assert "Nothing was changed. Start it with its former --engine" in known.message
+    assert starts_in(cluster.entries[submitted:]) == 0
+    assert (a.state.shards, a.state.tablets) == (before.shards, before.tablets)
+    oepoch = a.state.tablets.tablets[0].oepoch
+    replies = cluster.alloc(a, ends=((1, oepoch, 0),))
+    cluster.run()
+    assert [reply.refused for reply in replies] == [()], "nothing was frozen"
+    assert ask(a, ShardStart("s9", "another disk", 9, "h:9", rows=rows)) == []
+    cluster.run()
+    assert [shard.name for shard in a.state.shards] == ["s0", "s9"]
+
+
+def test_of_two_first_shards_with_rows_in_two_places_one_is_let_in() -> None:
+    cluster, a = serving()
+    both = [START._replace(rows="r"), ShardStart("s9", "another disk", 8, "h:8", rows="q")]
+    assert [ask(a, start) for start in both] == [[], []]
+    cluster.run()
+    assert starts_in(cluster.entries) == 2
+    assert [shard.name for shard in a.state.shards] == ["s0"]
+    (told,) = ask(a, both[1])
+    assert "s9 keeps its rows in another place" in told.message, "it asks again, in vain"

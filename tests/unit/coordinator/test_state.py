@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -25,6 +26,7 @@ from kubebraid.coordinator.state import (
     State,
     StateUnreadable,
     admits,
+    alike,
     decode,
     encode,
 )
@@ -100,16 +102,35 @@ def test_stored_form_of_version_3_stays_readable() -> None:
     assert decode(encode(made)) == made
 
 
-def test_stored_form_of_version_4_is_what_it_was() -> None:
+# With the row spaces that shards share.
+VERSION_5 = VERSION_4.replace(b'"format":4', b'"format":5').replace(b',"s2"]', b',"s2","r"]')
+
+
+def test_stored_form_of_version_4_stays_readable() -> None:
+    """Its shards share no rows."""
     made = decode(sealed(VERSION_4))
-    assert encode(made) == sealed(VERSION_4)
     place = ShardPlace("s0", "disk", 7, "h:1", 2, Adoption(5, 3), (7,), "s2")
+    assert made.shard("s0") == place
+    assert decode(encode(made)) == made
+
+
+def test_stored_form_of_version_5_is_what_it_was() -> None:
+    made = decode(sealed(VERSION_5))
+    assert encode(made) == sealed(VERSION_5)
+    place = ShardPlace("s0", "disk", 7, "h:1", 2, Adoption(5, 3), (7,), "s2", "r")
     assert made.shard("s0") == place
 
 
-@pytest.mark.parametrize("shard", [b'["s0"]', b'["s0","disk",7,"h:1",2,[5,3]]'])
-def test_shard_that_says_too_little_is_refused(shard: bytes) -> None:
-    body = VERSION_4.replace(b'["s0","disk",7,"h:1",2,[5,3],[7],"s2"]', shard)
+@pytest.mark.parametrize(
+    "shard",
+    [
+        b'["s0"]',
+        b'["s0","disk",7,"h:1",2,[5,3]]',
+        b'["s0","disk",7,"h:1",2,[5,3],[7],"s2","r","more"]',
+    ],
+)
+def test_shard_that_says_too_little_or_too_much_is_refused(shard: bytes) -> None:
+    body = VERSION_5.replace(b'["s0","disk",7,"h:1",2,[5,3],[7],"s2","r"]', shard)
     assert shard in body
     with pytest.raises(StateUnreadable):
         decode(sealed(body))
@@ -146,6 +167,25 @@ def test_store_is_admitted_if_nothing_was_acknowledged_behind_what_it_says(
 )
 def test_who_may_serve_is_whoever_was_named_or_anybody(seat: str, host: str, seated: bool) -> None:
     assert PLACE._replace(host=seat).seats(host) is seated
+
+
+@pytest.mark.parametrize(
+    ("there", "rows", "same"),
+    [
+        ((), "", True),
+        ((), "r", True),
+        (("", ""), "", True),
+        (("r", "r"), "r", True),
+        (("", ""), "r", False),
+        (("r", "r"), "", False),
+        (("r", "r"), "q", False),
+    ],
+)
+def test_shards_that_have_been_started_decide_where_rows_are(
+    there: tuple[str, ...], rows: str, same: bool
+) -> None:
+    places = tuple(PLACE._replace(name=f"s{at}", rows=of) for at, of in enumerate(there))
+    assert alike(replace(decode(sealed(VERSION_5)), shards=places), rows) is same
 
 
 JSON = st.recursive(
@@ -185,8 +225,8 @@ def test_state_that_is_cut_short_is_damage(raw: bytes) -> None:
 
 def test_unknown_version_is_refused_by_its_number() -> None:
     fields = json.loads(encode(state())[8:])
-    with pytest.raises(StateUnreadable, match="unknown format 5"):
-        decode(sealed(json.dumps({**fields, "format": 5}).encode()))
+    with pytest.raises(StateUnreadable, match="unknown format 6"):
+        decode(sealed(json.dumps({**fields, "format": 6}).encode()))
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"cepoch":1}', b"[]", b"\x02binary", b"null"])

@@ -576,3 +576,41 @@ def test_hand_over_of_a_shard_that_was_never_started_is_refused() -> None:
         assert refusal(before, HandOver(unknown, "s0")) == (
             f"there is no shard {unknown} that was started once. Nothing was changed"
         )
+
+
+# -- rows that shards share ------------------------------------------------------------------------
+
+
+def started(made: State, shard: str, rows: str, incarnation: int = 7) -> State:
+    """A process of the shard comes, whose rows are there."""
+    known = made.shard(shard)
+    ends = tuple((t.id, 75) for t in made.tablets.tablets if t.shard == shard)
+    who = (shard, f"disk-{shard}", incarnation, f"h:{incarnation}")
+    since, previous = (0, NEVER_ADOPTED) if known is None else (known.since, known.confirmed)
+    return apply(made, StartShard(made.cepoch, *who, ends, since, previous, "", rows))
+
+
+@pytest.mark.parametrize(("first", "other"), [("", "r"), ("r", ""), ("r", "q")])
+def test_first_shard_decides_where_all_keep_their_rows(first: str, other: str) -> None:
+    """A tablet moves without a copy between two that say the same."""
+    made = started(founded(), "s0", first)
+    assert [shard.rows for shard in made.shards] == [first]
+    assert started(made, "s1", other) is made
+    both = started(made, "s1", first)
+    assert [shard.rows for shard in both.shards] == [first, first]
+    assert started(both, "s0", other, 8) is both, "nor does one that is known come back so"
+    again = started(both, "s0", first, 8).shard("s0")
+    assert again is not None
+    assert (again.incarnation, again.rows) == (8, first)
+
+
+def test_shard_that_was_removed_decides_nothing_any_more() -> None:
+    made = started(started(founded(), "s2", "r"), "s0", "r")
+    assert started(made, "s1", "q") is made
+    tablets = tuple(replace(tablet, shard="s1") for tablet in made.tablets.tablets)
+    empty = replace(made, tablets=replace(made.tablets, tablets=tablets))
+    one_less = apply(empty, Removal("s0"))
+    assert started(one_less, "s1", "q") is one_less
+    none_left = apply(one_less, Removal("s2"))
+    assert none_left.shards == ()
+    assert started(none_left, "s1", "q").shard("s1") is not None

@@ -28,7 +28,7 @@ STEPS = st.builds(
     Step,
     *(NAMES, NAMES, NAMES, NAMES),
     *(st.lists(PARTS, max_size=2).map(tuple), st.lists(PARTS, max_size=2).map(tuple)),
-    *(NAMES, FLAG, NUMBERS, FLAG, st.none() | NUMBERS, st.none() | NUMBERS),
+    *(NAMES, FLAG, NUMBERS, FLAG, st.none() | NUMBERS, st.none() | NUMBERS, FLAG),
 )
 PLANS = st.builds(
     Plan,

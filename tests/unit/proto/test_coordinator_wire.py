@@ -63,7 +63,9 @@ def maps(draw: st.DrawFn) -> TabletMap:
 
 ADOPTIONS = st.builds(Adoption, NUMBERS, NUMBERS)
 TRIED = st.lists(NUMBERS, max_size=3).map(tuple)
-PLACES = st.builds(ShardPlace, NAMES, NAMES, NUMBERS, NAMES, NUMBERS, ADOPTIONS, TRIED, NAMES)
+PLACES = st.builds(
+    ShardPlace, NAMES, NAMES, NUMBERS, NAMES, NUMBERS, ADOPTIONS, TRIED, NAMES, NAMES
+)
 VIEWS = st.builds(
     ClusterView,
     NUMBERS,
@@ -100,7 +102,7 @@ def test_adoption_is_read_back(shard: str, adoption: Adoption) -> None:
     assert wire.decode_adopted(wire.encode_adopted(shard, adoption)) == (shard, adoption)
 
 
-@given(st.builds(ShardStart, NAMES, NAMES, NUMBERS, NAMES, ADOPTIONS, NAMES))
+@given(st.builds(ShardStart, NAMES, NAMES, NUMBERS, NAMES, ADOPTIONS, NAMES, NAMES))
 def test_start_is_read_back(start: ShardStart) -> None:
     assert wire.decode_start(wire.encode_start(start)) == start
 
@@ -258,6 +260,7 @@ PLACED = ClusterView(
     *(1, "c", 1, True, "a", layout([]), 0, frozenset()), (ShardPlace("a", "d", 1, "h:1", 1),)
 )
 ONE_HOST_MORE = pb.ClusterState(shard_hosts=["b"]).SerializeToString()
+ONE_ROWS_MORE = pb.ClusterState(shard_rows=["r"]).SerializeToString()
 
 
 @pytest.mark.parametrize("name", sorted(DECODERS))
@@ -289,6 +292,7 @@ def test_every_message_has_its_decoder_here() -> None:
         (wire.decode_state, pb.ClusterState(tablets=GAP).SerializeToString()),
         (wire.decode_state, pb.ClusterState(shard_names=["a"]).SerializeToString()),
         (wire.decode_state, wire.encode_state(PLACED) + ONE_HOST_MORE),
+        (wire.decode_state, wire.encode_state(PLACED) + ONE_ROWS_MORE),
         (wire.decode_start, b"\x0a\x01\xff"),
     ],
 )
@@ -303,6 +307,12 @@ def test_field_of_a_newer_version_is_left_out() -> None:
     """Coordinators are replaced one by one: a message may have more than this version knows."""
     body = wire.encode_start(ShardStart("s", "d", 7, "h:1")) + b"\xf8\x07\x01"
     assert wire.decode_start(body) == ShardStart("s", "d", 7, "h:1")
+
+
+def test_state_of_an_older_version_has_shards_without_rows() -> None:
+    state = pb.ClusterState.FromString(wire.encode_state(PLACED))
+    state.ClearField("shard_rows")
+    assert wire.decode_state(state.SerializeToString()) == PLACED
 
 
 def test_refusals_of_changes_are_those_of_etcd() -> None:

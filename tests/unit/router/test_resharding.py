@@ -11,7 +11,7 @@ from kubebraid.base import errors
 from kubebraid.base.errors import Code, RequestRefused, Unanswered
 from kubebraid.base.limits import RETRY_EVERY_MS
 from kubebraid.base.links import Peer
-from kubebraid.base.ports import ClusterView, ShardStatus, TabletLoad
+from kubebraid.base.ports import ClusterView, ShardPlace, ShardStatus, TabletLoad
 from kubebraid.base.reshard import (
     Action,
     Control,
@@ -59,13 +59,14 @@ class SampledOwner(HeldOwner):
 class Stand:
     """A router of a cluster whose one coordinator answers as a test says."""
 
-    def __init__(self, serves: bool = True) -> None:
+    def __init__(self, serves: bool = True, rows: str = "") -> None:
         self.clock = FakeClock()
         self.edge = FakeEdge()
         self.client = CoordinatorClient(lambda _view: None)
         self.coordinator = End(Peer("coordinator", "a", 1))
         self.client.opened(self.coordinator)
-        view = ClusterView(6, "cluster", 5, serves, "a", MAP, -1, frozenset(), ())
+        shards = [ShardPlace(name, "disk", 7, "h:7", 1, rows=rows) for name in (LEFT, RIGHT)]
+        view = ClusterView(6, "cluster", 5, serves, "a", MAP, -1, frozenset(), tuple(shards))
         body = coordinator_wire.encode_state(view)
         self.client.received(self.coordinator, CoordinatorKind.STATE, body)
         self.left, self.right = SampledOwner(LEFT, 1), SampledOwner(RIGHT, 2)
@@ -235,6 +236,24 @@ def test_size_and_usual_pause_are_those_that_are_known() -> None:
     stand.list(*old, Progress(ended._replace(kind=Kind.SPLIT), (), 0, 99))
     (step,) = stand.shown().steps
     assert (step.bytes, step.pause_ms) == (4096, 20)
+
+
+@pytest.mark.parametrize(("rows", "shared"), [("", False), ("r", True)])
+def test_shards_that_share_their_rows_are_told_with_the_plan_and_the_list(
+    rows: str, shared: bool
+) -> None:
+    stand = Stand(rows=rows)
+    stand.plan(MOVE._replace(dry_run=True))
+    stand.list()
+    shown = stand.shown()
+    assert shown.steps[0].shares_rows is shared
+    stand.plan(PlanRequest(Verb.MOVE, token=shown.token))
+    stand.taken()
+    assert stand.shown().steps[0].shares_rows is shared
+    stand.call(LIST, wire.encode_list_request())
+    stand.list(Progress(migration()))
+    (listed,) = wire.decode_list(stand.answer())
+    assert listed.step.shares_rows is shared
 
 
 def test_rebalance_without_figures_says_so() -> None:

@@ -24,7 +24,7 @@ from kubebraid.coordinator.service import CoordinatorService
 from kubebraid.proto.coordinator_wire import CoordinatorKind
 from kubebraid.proto.owner_wire import Calls, OwnerKind, encode_calls
 from kubebraid.shard.adoption import stored
-from kubebraid.shard.mark import ForeignCluster, StartRefused, check, mark, store_id
+from kubebraid.shard.mark import ForeignCluster, StartRefused, check, mark, rows_id, store_id
 from kubebraid.shard.role import ShardOptions, ShardRole
 from kubebraid.shard.seams import ShardSeams
 from kubebraid.shard.storage.engine import EngineError
@@ -290,6 +290,31 @@ def test_store_that_has_its_id_is_this_clusters_once_it_was_taken() -> None:
     again = Process(coordinator, 8, engine)
     again.run()
     assert again.serves()
+
+
+class Shared(MemoryEngine):
+    """Other shards' engines read and write the same rows."""
+
+    shares_rows = True  # type: ignore[misc]  # what a farther engine says for good
+
+
+def test_coordinators_are_told_which_rows_it_shares_and_refuse_others() -> None:
+    coordinator, engine = Coordinator(), Shared()
+    process = Process(coordinator, 7, engine)
+    process.run()
+    assert process.serves()
+    assert (
+        coordinator.member.state.shards[0].rows
+        == rows_id(engine, coordinator.member.state.cluster)
+        != ""
+    )
+    for strange in (MemoryEngine(), Shared()):
+        other = Process(coordinator, 8, strange, name="s9")
+        other.run()
+        (error,) = other.fatal
+        assert isinstance(error, StartRefused)
+        assert "s9 keeps its rows in another place than the other shards" in str(error)
+        assert not other.serves()
 
 
 # -- a host's --------------------------------------------------------------------------------------
