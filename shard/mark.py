@@ -22,6 +22,7 @@ import secrets
 from typing import Final
 
 from . import keycodec
+from .adoption import ADOPTED_CELL
 from .storage.engine import Batch, Engine
 from .storage.tikv_errors import EngineFenced
 
@@ -29,6 +30,12 @@ SHARD_CELL: Final = "shard"
 CLUSTER_CELL: Final = "cluster"
 STORE_CELL: Final = "store-id"
 ID_BYTES: Final = 16
+START_ROWS: Final = (
+    *map(keycodec.cell, ("coordinator", SHARD_CELL, CLUSTER_CELL, STORE_CELL)),
+    ADOPTED_CELL,
+    keycodec.ROWS_ID,
+)
+"""What a start reads of a store before anything else: `Engine.expect`."""
 
 
 class StartRefused(Exception):
@@ -46,6 +53,7 @@ class ForeignCluster(StartRefused):
 
 def store_id(engine: Engine) -> str:
     """Of a store without a data directory: drawn once, and kept in it. Raises EngineError."""
+    engine.expect(START_ROWS)
     known = engine.get(keycodec.cell(STORE_CELL))
     if known is None:
         known = secrets.token_hex(ID_BYTES).encode()

@@ -35,10 +35,10 @@ from kubebraid.proto.coordinator_client import CoordinatorClient
 from kubebraid.proto.owner_service import OwnerService
 from kubebraid.proto.shard_links import ShardLinks
 
-from . import adoption
+from . import adoption, keycodec
 from .adoption import ADOPTED_CELL, Marks
 from .fencing import FenceDamaged
-from .mark import StartRefused, check, mark, rows_id
+from .mark import START_ROWS, StartRefused, check, mark, rows_id
 from .owner import Owner
 from .ownership import Ownership, adopt
 from .reshard.arrival import settle_cells
@@ -144,6 +144,8 @@ class ShardRole:
         options = self._options
         mark(self._engine, options.name, view.cluster)
         self._engine.catch_up()  # tablets may have come since it was opened
+        ours = [tablet.id for tablet in view.tablets.tablets if tablet.shard == options.name]
+        self._engine.expect([*START_ROWS, *map(keycodec.fence, ours)])
         taken = Adoption(options.incarnation)
         beside = Batch().put(ADOPTED_CELL, adoption.pack(taken))
         settle_cells(self._engine, view.tablets, view.migrations, options.name, beside)
