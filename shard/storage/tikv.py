@@ -242,11 +242,14 @@ class TikvEngine(_TikvPresent):
         self, link: Link, name: bytes, ages: Ages | None = None, shared: Shared | None = None
     ) -> None:
         super().__init__(link, Prefixes(name, shared), ages or Ages())
-        self.shares_rows: Final = shared is not None
         self._name = name
         self._shared = shared
         self._closed = False
         self._written_bytes = 0
+
+    @property
+    def shares_rows(self) -> bool:
+        return self._shared is not None
 
     @classmethod
     def open(

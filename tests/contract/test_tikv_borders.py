@@ -15,6 +15,7 @@ from kubebraid.cli.tikv_borders import borders
 from kubebraid.shard import keycodec
 from kubebraid.shard.storage.engine import Batch
 from kubebraid.shard.storage.tikv import TikvEngine
+from kubebraid.shard.storage.tikv_space import Shared
 from tests.tikv.cluster import Cluster
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.tikv
 SHARDS: Final = ("shard-0", "shard-1")
 LAYOUT: Final = "/registry/pods/=2,/registry/leases/"
 FLAGS: Final = ("--tikv-store=prod", f"--shards={','.join(SHARDS)}", f"--tablets={LAYOUT}")
+SHARED: Final = Shared(b"prod", keycodec.SHARED_KINDS, keycodec.GUARDED_KINDS)
 KEYS: Final = [b"/registry/%s/%d" % (kind, n) for kind in (b"leases", b"pods") for n in range(9)]
 
 
@@ -45,15 +47,19 @@ def test_regions_begin_at_the_borders_and_rows_are_read_over_them(
     starts = {region["start_key"].lower() for region in cluster.regions()}
     assert set(told) <= starts, "what PD is to be told is what it calls them"
     tablets = read_layout(LAYOUT, SHARDS)
-    for shard in SHARDS:
-        name = f"prod/{shard}".encode()
-        with closing(TikvEngine.open([cluster.pd_address], name, create=True)) as engine:
-            batch = Batch()
-            for key in KEYS:
+    for number, shard in enumerate(SHARDS):
+        opened = TikvEngine.open(
+            [cluster.pd_address], f"prod/{shard}".encode(), create=True, shared=SHARED
+        )
+        with closing(opened) as engine:
+            batch = Batch().put(keycodec.lease(1), b"")
+            for key in KEYS[number :: len(SHARDS)]:
                 tablet = tablets.tablet_of(key)
                 batch.put(keycodec.newest(key), key).put(keycodec.history(key, 1), key)
                 batch.put(keycodec.log(tablet.id, 1), key)
             engine.write(batch, sync=True)
+            if shard != SHARDS[-1]:
+                continue
             start, end = keycodec.newest_bounds(EVERYTHING)
             assert engine.scan(start, end, 99) == [(keycodec.newest(key), key) for key in KEYS]
             assert engine.count(*keycodec.history_bounds(EVERYTHING), 99) == len(KEYS)

@@ -59,6 +59,9 @@ def test_error_of_a_call_that_writes_nothing_is_definite_and_ours_stay_what_they
     assert type(error) is EngineUnavailable
     assert error.definite
     assert str(error) == "a read: TimeoutError"
+    held = of_call("a write", Exception("Failed to resolve lock"))
+    assert type(held) is EngineHeld
+    assert held.definite
     ours = EngineClosed("closed")
     assert of_call("a read", ours) is ours
     assert of_commit(ours) is ours
