@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Final, NamedTuple
 
 from kubebraid.base.keyspace import KeyRange
@@ -110,7 +111,8 @@ class Windows:
         """What of [start, end) is read, in order."""
         assert end <= _LAST, "within the stored rows"
         cuts = []
-        for low, high, shows in self._all[bisect_right(self._lows, start) - 1 :]:
+        first = bisect_right(self._lows, start) - 1
+        for low, high, shows in islice(self._all, first, None):
             if low >= end:
                 break
             if start < high:
