@@ -362,8 +362,9 @@ def _reported(
         case Phase.DRAINING if not migration.copies:
             return Phase.DONE, ""
         case Phase.DRAINING if not migration.manual:
-            cleaned = migration.keep_source or _served(migration, source)
-            return (Phase.DONE, "") if cleaned else None
+            # Also one that keeps its rows has to have heard that it lost the tablets: until then it
+            # reads what, behind DONE, the target compacts where they share it.
+            return (Phase.DONE, "") if _served(migration, source) else None
         case _:
             return None
 

@@ -74,6 +74,7 @@ class Ownership:
         self.known: Revision = self.committed_revision
         self.leases = LeaseTable(lambda lease: self.lease_home(lease) == shard)
         self.stopped = False
+        self.batches = 0  # of tablets, committed by this process
         self.tablets = tablets
         self.sealed: frozenset[TabletId] = frozenset()  # about to go: no write is admitted
         self.shares_rows = False  # with the other shards of the cluster
@@ -205,6 +206,7 @@ class Ownership:
     def applied(self, fences: Mapping[TabletId, Fence]) -> None:
         """A share of a transaction over several shards is durable. The reign has to accept all our
         oepochs anew: whatever else was handed out behind our back is void by then."""
+        self.batches += len(fences)
         for tablet, fence in fences.items():
             assert fence.last > self.closed[tablet], "closed never falls"
             self.fences[tablet] = fence
@@ -218,6 +220,7 @@ class Ownership:
         self._advance(fences, sample)
 
     def _advance(self, fences: Mapping[TabletId, Fence], sample: Sample) -> None:
+        self.batches += len(fences)
         for tablet, fence in fences.items():
             # A fence that is only touched stays where it was, also where a registration has closed
             # the tablet beyond it.

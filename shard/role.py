@@ -93,7 +93,6 @@ class ShardRole:
         self.owner: Owner | None = None
         self._service: OwnerService | None = None
         self._floor: Revision = -1
-        self._found = 0  # batches that the fences count from before
 
     # -- the coordinators ----------------------------------------------------------------------
 
@@ -158,7 +157,6 @@ class ShardRole:
         owned.proved = 0  # whoever rules now has yet to accept our oepochs
         self.owner = Owner(self._engine, owned, self.client, self._seams, self._others.clients)
         self.owner.tell = self.client.report
-        self._found = _nonces(owned)
         self._owned = owned
         self._marks = Marks(self._engine, owned, self._seams, self._confirm)
         self._floor = view.floor
@@ -225,7 +223,7 @@ class ShardRole:
     def committed(self) -> int:
         """How many batches of tablets; from any thread."""
         owned = self._owned
-        return 0 if owned is None else _nonces(owned) - self._found
+        return 0 if owned is None else owned.batches
 
     # -- the loop ------------------------------------------------------------------------------
 
@@ -252,10 +250,6 @@ class ShardRole:
         parts = (self.owner, self._service, self._marks)
         deadlines = [part.next_deadline_ms() for part in parts]
         return min((d for d in deadlines if d is not None), default=None)
-
-
-def _nonces(owned: Ownership) -> int:
-    return sum(fence.nonce for fence in list(owned.fences.values()))
 
 
 def _stored(_: object) -> None:

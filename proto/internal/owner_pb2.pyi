@@ -129,7 +129,7 @@ class AcrossCall(_message.Message):
     def __init__(self, number: _Optional[int] = ..., step: _Optional[int] = ..., router: _Optional[int] = ..., txn: _Optional[int] = ..., kind: _Optional[int] = ..., payload: _Optional[bytes] = ..., map_version: _Optional[int] = ..., path: _Optional[_Iterable[bool]] = ..., known: _Optional[int] = ..., participants: _Optional[_Iterable[str]] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class CopyCall(_message.Message):
-    __slots__ = ("number", "migration", "tablets", "since", "upto", "cursor", "bytes_max", "brings", "digest", "start", "end", "floor")
+    __slots__ = ("number", "migration", "tablets", "since", "upto", "cursor", "bytes_max", "digest", "start", "end", "floor", "brings")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     MIGRATION_FIELD_NUMBER: _ClassVar[int]
     TABLETS_FIELD_NUMBER: _ClassVar[int]
@@ -137,11 +137,11 @@ class CopyCall(_message.Message):
     UPTO_FIELD_NUMBER: _ClassVar[int]
     CURSOR_FIELD_NUMBER: _ClassVar[int]
     BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
-    BRINGS_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     START_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
     FLOOR_FIELD_NUMBER: _ClassVar[int]
+    BRINGS_FIELD_NUMBER: _ClassVar[int]
     number: int
     migration: str
     tablets: _containers.RepeatedScalarFieldContainer[int]
@@ -149,12 +149,12 @@ class CopyCall(_message.Message):
     upto: int
     cursor: bytes
     bytes_max: int
-    brings: int
     digest: bool
     start: bytes
     end: bytes
     floor: int
-    def __init__(self, number: _Optional[int] = ..., migration: _Optional[str] = ..., tablets: _Optional[_Iterable[int]] = ..., since: _Optional[int] = ..., upto: _Optional[int] = ..., cursor: _Optional[bytes] = ..., bytes_max: _Optional[int] = ..., brings: _Optional[int] = ..., digest: _Optional[bool] = ..., start: _Optional[bytes] = ..., end: _Optional[bytes] = ..., floor: _Optional[int] = ...) -> None: ...
+    brings: int
+    def __init__(self, number: _Optional[int] = ..., migration: _Optional[str] = ..., tablets: _Optional[_Iterable[int]] = ..., since: _Optional[int] = ..., upto: _Optional[int] = ..., cursor: _Optional[bytes] = ..., bytes_max: _Optional[int] = ..., digest: _Optional[bool] = ..., start: _Optional[bytes] = ..., end: _Optional[bytes] = ..., floor: _Optional[int] = ..., brings: _Optional[int] = ...) -> None: ...
 
 class OtherCalls(_message.Message):
     __slots__ = ("reads", "logs", "questions", "granted", "grants", "cancelled", "subscribe", "across", "copies")

@@ -30,7 +30,7 @@ from kubebraid.base.reshard import ENDED, Migration, Phase, Report
 from kubebraid.base.revision import LeaseId, TabletId
 
 from ..cells import Cell
-from ..ownership import may_have_left
+from ..ownership import Ownership, may_have_left
 from ..storage.engine import EngineError
 from .copier import Copier, Here
 from .source import Source
@@ -206,7 +206,10 @@ class Moves:
     def _is_clean(self, migration: Migration) -> bool:
         if migration.manual:
             return False
-        return migration.keep_source or migration.id not in self._here.owned.foreign.cells
+        return (
+            _keeps(migration, self._here.owned)
+            or migration.id not in self._here.owned.foreign.cells
+        )
 
     # -- sweeps --------------------------------------------------------------------------------
 
@@ -249,7 +252,14 @@ class Moves:
             return True
         left = migration.source == self._name and migration.copies
         if migration.phase in ENDED:
-            return not (left and migration.keep_source and migration.phase is Phase.DONE)
+            return not (
+                left and _keeps(migration, self._here.owned) and migration.phase is Phase.DONE
+            )
         if migration.phase is not Phase.DRAINING or migration.manual:
             return False
-        return not (left and migration.keep_source)
+        return not (left and _keeps(migration, self._here.owned))
+
+
+def _keeps(migration: Migration, owned: Ownership) -> bool:
+    """Whether the old rows stay where they are: of shared ones there are none."""
+    return migration.keep_source and not owned.shares_rows

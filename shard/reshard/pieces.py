@@ -31,6 +31,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
+from kubebraid.base.limits import EXPECT_KEYS_MAX
 from kubebraid.base.placement import bucket_of
 from kubebraid.base.reshard import Brings, CopyCall
 from kubebraid.base.revision import Revision
@@ -38,7 +39,7 @@ from kubebraid.base.tabletmap import Tablet
 
 from .. import keycodec
 from ..keycodec import LogChange
-from ..storage.engine import Reader
+from ..storage.engine import Engine, Reader
 from .landing import holds
 
 Keep: TypeAlias = Callable[[bytes], bool]
@@ -56,7 +57,7 @@ class Piece(NamedTuple):
     cursor: bytes
 
 
-def piece(reader: Reader, tablets: Sequence[Tablet], call: CopyCall) -> Piece:
+def piece(reader: Engine, tablets: Sequence[Tablet], call: CopyCall) -> Piece:
     """The next piece of a round whose `upto` is known. Raises ValueError for a cursor that is none,
     EngineError."""
     assert call.upto > 0, "the round has begun"
@@ -145,13 +146,15 @@ def _page(seen: int, read: int, left: int) -> int:
 # -- what was written since --------------------------------------------------------------------
 
 
-def _later_round(reader: Reader, call: CopyCall) -> Piece:
+def _later_round(reader: Engine, call: CopyCall) -> Piece:
     number, at = _WALK.unpack(call.cursor) if call.cursor else (0, call.since + 1)
     if number >= len(call.tablets) or at <= call.since:
         raise ValueError("a cursor of another round")
     made = _Collected(reader, call.brings)
     tablet = call.tablets[number]
     rows = reader.scan(keycodec.log(tablet, at), keycodec.log(tablet, call.upto + 1), ROWS)
+    if call.brings & Brings.LEASES:
+        reader.expect([keycodec.newest(key) for key in _changed(rows)])
     for stored, value in rows:
         made.log_row(stored, value)
         at = keycodec.log_revision(stored) + 1
@@ -162,6 +165,12 @@ def _later_round(reader: Reader, call: CopyCall) -> Piece:
             number, at = number + 1, call.since + 1
     cursor = _WALK.pack(number, at) if number < len(call.tablets) else b""
     return made.piece(cursor)
+
+
+def _changed(rows: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
+    """The keys that these log rows name, each once, as far as they are worth asking for at once."""
+    changes = (change for _, value in rows for change in keycodec.unpack_changes(value))
+    return list(dict.fromkeys(change.key for change in changes))[:EXPECT_KEYS_MAX]
 
 
 class _Collected:

@@ -121,6 +121,7 @@ def _log(engine: Engine, owned: Ownership, tablet: TabletId, spared: Spared) -> 
     rows = wiped(engine, low, high, COPY_SWEEP_ROWS, sync=False)
     while not stays():
         if next(rows, rows) is rows:
+            engine.catch_up()  # another shard may have removed the fence of a tablet that has ended
             batch = Batch()
             remove_fence(engine, tablet, batch)
             if len(batch):

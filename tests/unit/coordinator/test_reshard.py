@@ -93,9 +93,10 @@ def test_split_is_done_when_its_targets_are_served() -> None:
     assert made.run(report("s0", served=True)) is Phase.DONE
 
 
-def test_kept_source_needs_no_cleaning() -> None:
+def test_kept_source_is_done_once_it_has_heard_that_it_lost_them() -> None:
     made = stand(Phase.COMMITTED, keep_source=True)
-    assert made.run(report(served=True)) is Phase.DONE
+    assert made.run(report(served=True)) is Phase.DRAINING
+    assert made.run(report("s0", served=True)) is Phase.DONE
 
 
 def test_manual_one_waits_for_words() -> None:
