@@ -7,7 +7,9 @@ Invariants:
 - attachments follow the n rows: there is one for each staged n row with a lease, and no other;
 - a log row of a split is cut by the children's keys, one of a merge is joined with what the other
   source brought at the same revision; of a move it stays as it is;
-- landing twice is landing once.
+- landing twice is landing once;
+- what has landed before is read in pages: a row at a time would be a call to TiKV each, and the
+  shard says nothing to anybody meanwhile.
 
 Worked example: tablet 7 is split at "m" into 9 and 10: l/7/5 = [put a, put x] lands as l/9/5 = [put
 a] and l/10/5 = [put x].
@@ -17,16 +19,22 @@ Tested in tests/unit/shard/test_reshard_landing.py.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from kubebraid.base.placement import bucket_of
 from kubebraid.base.reshard import CopyReply, Kind, Migration
-from kubebraid.base.revision import LeaseId, TabletId
+from kubebraid.base.revision import LeaseId, Revision, TabletId
 from kubebraid.base.tabletmap import Tablet
 
 from .. import keycodec
 from ..keycodec import LogChange
 from ..storage.engine import Batch, Reader
+
+# Of the log that has landed: one call reads it all where it is as dense as the piece, and where it
+# is denser, not much more than the piece has rows.
+PAGE_ROWS: Final = 128
 
 
 class Landing:
@@ -41,11 +49,11 @@ class Landing:
     def batch(self, reply: CopyReply) -> Batch:
         """What writes the piece."""
         batch = Batch()
-        logs: dict[bytes, bytes] = {}
+        logs = []
         for stored, value in reply.puts:
             kind = stored[:1]
             if kind == b"l":
-                self._log(logs, stored, value)
+                logs.append((stored, value))
                 continue
             if kind == b"k":
                 # The row is here: of rows that two shards share nothing but its lease is news.
@@ -57,7 +65,7 @@ class Landing:
         for stored in reply.deletes:
             self._attach(batch, stored[1:], 0)
             batch.delete(stored)
-        for stored, value in logs.items():
+        for stored, value in self._landed(logs).items():
             batch.put(stored, value)
         return batch
 
@@ -75,15 +83,33 @@ class Landing:
             batch.put(keycodec.attachment(lease, key), b"")
             self.leases.add(lease)
 
-    def _log(self, logs: dict[bytes, bytes], stored: bytes, value: bytes) -> None:
+    def _landed(self, rows: Sequence[tuple[bytes, bytes]]) -> Mapping[bytes, bytes]:
+        """Log rows, as those of the targets."""
         if self._kind is Kind.MOVE:
-            logs[stored] = value
-            return
-        revision = keycodec.log_revision(stored)
-        for tablet, changes in self._cut(keycodec.unpack_changes(value)).items():
-            landed = keycodec.log(tablet, revision)
-            known = logs.get(landed, self._reader.get(landed))
-            logs[landed] = keycodec.pack_changes(_joined(known, changes))
+            return dict(rows)
+        logs = self._known([keycodec.log_revision(stored) for stored, _ in rows])
+        landed = {}
+        for stored, value in rows:
+            revision = keycodec.log_revision(stored)
+            for tablet, changes in self._cut(keycodec.unpack_changes(value)).items():
+                row = keycodec.log(tablet, revision)
+                landed[row] = logs[row] = keycodec.pack_changes(_joined(logs.get(row), changes))
+        return landed
+
+    def _known(self, revisions: Sequence[Revision]) -> dict[bytes, bytes]:
+        """The log rows of the targets that are there at these revisions, and some others."""
+        found: dict[bytes, bytes] = {}
+        ordered = sorted(revisions)
+        for target in self._targets:
+            at = 0
+            while at < len(ordered):
+                low, high = (keycodec.log(target.id, r) for r in (ordered[at], ordered[-1] + 1))
+                page = self._reader.scan(low, high, PAGE_ROWS)
+                found.update(page)
+                if len(page) < PAGE_ROWS:
+                    break
+                at = bisect_right(ordered, keycodec.log_revision(page[-1][0]))
+        return found
 
     def _cut(self, changes: Sequence[LogChange]) -> Mapping[TabletId, list[LogChange]]:
         cut: dict[TabletId, list[LogChange]] = {}

@@ -26,7 +26,7 @@ from tests.e2e.kube_follow import Follower
 from tests.e2e.kube_follow import judge as judge_history
 from tests.e2e.ledger import SHARD_NAMES
 from tests.e2e.load import Load
-from tests.e2e.processes import Peers, Supervisor, wait_for
+from tests.e2e.processes import Peers, Supervisor
 from tests.e2e.reshard_ops import Ctl
 from tests.e2e.reshard_traffic import Snapshots, Traffic, Watched, settled
 from tests.e2e.store import Kind, Store, need_tikv_client, tikv_flags
@@ -41,7 +41,6 @@ SLOW_S_MAX: Final = 15.0  # and none than this
 KILLS_CI, KILLS_SOAK = 5, 50
 STOPPED_S: Final = 10.0
 DEPOSED_CI, DEPOSED_SOAK = 5, 50  # shards whose process was stopped
-ENDED_S_MAX: Final = 15.0
 GOES_ON_S_MAX: Final = 30.0
 READYZ_EVERY_S: Final = 1.0
 READYZ_MIN: Final = 5
@@ -50,7 +49,6 @@ READY: Final = 200
 MAPS: Final = "/api/v1/namespaces/default/configmaps"
 LOAD_THREADS: Final = 2
 FILLED: Final = "apiserver_watch_cache_initializations_total"
-TOOK_OVER: Final = "a shard is another process's by now"
 
 
 @dataclass
@@ -138,7 +136,7 @@ def depose(site: Site, traffic: Traffic) -> int:
     stopped = serving if len(serving) == 1 else serving[:-1]
     hosts.others_old_enough(stopped)
     taken = {shard for shard, host in seats.items() if host in stopped}
-    told = {host: hosts.log(host).count(TOOK_OVER) for host in stopped}
+    told = {host: hosts.deposed(host) for host in stopped}
     try:
         since_s = max([hosts.stop(host) for host in stopped])
         assert max(first_writes_s(traffic, taken, since_s).values()) <= SLOW_S_MAX
@@ -147,19 +145,8 @@ def depose(site: Site, traffic: Traffic) -> int:
         for host in stopped:
             hosts.resume(host)
     for host in stopped:
-        spare_again(hosts, host, told[host] + sum(seats[shard] == host for shard in taken))
+        hosts.spare_again(host, told[host] + sum(seats[shard] == host for shard in taken))
     return len(taken)
-
-
-def spare_again(hosts: Hosts, host: str, told: int) -> None:
-    """It finds in its log's words that its shards are others', and stays as a spare."""
-    wait_for(
-        f"{host} to find that it was deposed",
-        lambda: hosts.log(host).count(TOOK_OVER) >= told,
-        ENDED_S_MAX,
-    )
-    assert hosts.is_running(host)
-    assert host not in hosts.seats().values()
 
 
 def deposed(site: Site, count: int) -> None:

@@ -12,7 +12,7 @@ Invariants: every wait has a bound; a process is only ended by its own pid.
 Worked example: `hosts.kill("shard-1")`, `hosts.spare("shard-1")`; when the next host is killed, its
 shards may come to this one.
 
-Tested by the tests that use it: test_tikv_adoption.py.
+Tested by the tests that use it: test_tikv_adoption.py, test_tikv_moves.py.
 """
 
 from __future__ import annotations
@@ -36,12 +36,14 @@ from tests.e2e.reshard_traffic import Traffic, Write
 from tests.e2e.store import Store, kubebraid_environment
 
 LINKED: Final = "link opened"  # in the log of a host that reached a coordinator
+TOOK_OVER: Final = "a shard is another process's by now"  # in that of one that was deposed
 LAYOUT: Final = buckets(8, "pods")  # so that the writers of one prefix meet every shard
 MAP: Final = placed(LAYOUT)
 OLD_ENOUGH_S: Final = 3.5  # behind its first link: HOST_AWAY_MS, some beats, a busy machine
 STEADY_S_MAX: Final = 30.0
 SETTLED_S_MAX: Final = 30.0
 WRITTEN_S_MAX: Final = 30.0
+ENDED_S_MAX: Final = 15.0
 
 
 def shard_of(write: Write) -> str:
@@ -86,6 +88,17 @@ class Hosts:
     def log(self, host: str) -> str:
         """Of its process; a spare has one of its own."""
         return self._logs[host].read_text(errors="replace")
+
+    def deposed(self, host: str) -> int:
+        """How often its process has found that a shard of it is another's."""
+        return self.log(host).count(TOOK_OVER)
+
+    def spare_again(self, host: str, told: int) -> None:
+        """Return when it has found so many, and stays as a spare."""
+        found = f"{host} to find that it was deposed"
+        wait_for(found, lambda: self.deposed(host) >= told, ENDED_S_MAX)
+        assert self.is_running(host)
+        assert host not in self.seats().values()
 
     def others_old_enough(self, but: Collection[str]) -> None:
         """Return when another one may be given shards."""

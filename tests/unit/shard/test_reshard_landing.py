@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from kubebraid.base.keyspace import KeyRange
 from kubebraid.base.reshard import CopyReply, Kind, Migration
 from kubebraid.base.tabletmap import Tablet
 from kubebraid.shard import keycodec
 from kubebraid.shard.keycodec import LogChange
-from kubebraid.shard.reshard.landing import Landing, holds
+from kubebraid.shard.reshard.landing import PAGE_ROWS, Landing, holds
+from kubebraid.shard.storage.engine import Batch
 from kubebraid.shard.storage.memory import MemoryEngine
 from tests.moving import Moving
 
@@ -89,6 +92,51 @@ def test_inv07_log_rows_of_a_merge_are_joined_in_the_order_of_the_commit() -> No
     ):
         engine = MemoryEngine()
         assert land(engine, Landing(engine, MERGE), *parts) == dict([log_row(7, A, X)])
+
+
+class Counting(MemoryEngine):
+    """How often it was read."""
+
+    calls = 0
+
+    def get(self, key: bytes) -> bytes | None:
+        self.calls += 1
+        return super().get(key)
+
+    def scan(
+        self, start: bytes, end: bytes, limit: int, *, reverse: bool = False
+    ) -> list[tuple[bytes, bytes]]:
+        self.calls += 1
+        return super().scan(start, end, limit, reverse=reverse)
+
+
+@pytest.mark.parametrize("known", [0, 1, PAGE_ROWS, 3 * PAGE_ROWS])
+def test_log_rows_land_with_few_reads_of_what_has_landed(known: int) -> None:
+    """A read is a call to another machine, and a piece has thousands of rows."""
+    engine, count = Counting(), 3 * PAGE_ROWS
+    for revision in range(known):
+        engine.write(Batch().put(keycodec.log(7, revision), log_row(7, A)[1]), sync=False)
+    puts = [(keycodec.log(10, revision), log_row(10, X)[1]) for revision in range(count)]
+    engine.write(Landing(engine, MERGE).batch(reply(*puts)), sync=False)
+    assert engine.calls <= count // PAGE_ROWS + 1
+    joined = [log_row(7, A, X)[1]] * known + [log_row(7, X)[1]] * (count - known)
+    assert [value for _, value in engine.scan(*log_of(7), 9_999)] == joined
+
+
+def test_log_rows_land_beside_many_more_with_a_short_read_each() -> None:
+    engine = Counting()
+    for revision in range(10 * PAGE_ROWS):
+        engine.write(Batch().put(keycodec.log(7, revision), log_row(7, A)[1]), sync=False)
+    every = range(0, 10 * PAGE_ROWS, 5 * PAGE_ROWS)
+    puts = [(keycodec.log(10, revision), log_row(10, X)[1]) for revision in every]
+    engine.write(Landing(engine, MERGE).batch(reply(*puts)), sync=False)
+    assert engine.calls == len(every)
+    joined = [at for at, (_, value) in enumerate(engine.scan(*log_of(7), 9_999)) if len(value) > 20]
+    assert joined == list(every)
+
+
+def log_of(tablet: int) -> tuple[bytes, bytes]:
+    return keycodec.log(tablet, 0), keycodec.log(tablet + 1, 0)
 
 
 def test_a_log_row_of_a_move_stays_as_it_is() -> None:
