@@ -122,3 +122,5 @@ def stores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 
 APART = pytest.mark.parametrize("stores", ["apart"], indirect=True)
 """Of what only a copy does: what it writes, or leaves."""
+TOGETHER = pytest.mark.parametrize("stores", ["shared"], indirect=True)
+"""Of what only shards that share their rows do."""

@@ -24,8 +24,11 @@ from kubebraid.proto.etcd import rpc_pb2
 from kubebraid.shard import fencing, keycodec
 from kubebraid.shard.fencing import FenceDamaged
 from kubebraid.shard.lease import LeaseRow, LeaseTask
-from kubebraid.shard.storage.engine import EngineError
+from kubebraid.shard.storage.engine import Batch, EngineError
 from tests.moving import MOVED, OTHER, SYSTEM, Moving
+from tests.shared_rows import TOGETHER, stores
+
+__all__ = ["stores"]
 
 
 def ready() -> Moving:
@@ -49,6 +52,31 @@ def test_m6_a_tablet_is_served_behind_its_fence_of_this_map() -> None:
     assert pair.owned["shard-1"].closed[MOVED] == last
     assert MOVED not in pair.owned["shard-0"].closed
     assert pair.owned["shard-1"].proved == 0, "whoever rules accepts it first"
+
+
+@TOGETHER
+@pytest.mark.usefixtures("stores")
+def test_m6_a_shared_fence_is_taken_as_the_source_has_left_it() -> None:
+    """What the target's store has shown last is older."""
+    pair = ready()
+    source, target = pair.engines["shard-0"], pair.engines["shard-1"]
+    stored = source.get(keycodec.fence(MOVED))
+    assert stored is not None
+    left = fencing.unpack(stored)
+    left = left._replace(nonce=left.nonce + 5)
+    row = source.get(keycodec.newest(b"b2"))
+    assert row is not None
+    batch = Batch().put(keycodec.fence(MOVED), left.pack()).put(keycodec.newest(b"b3"), row)
+    source.write(batch, sync=True)
+    assert target.get(keycodec.newest(b"b3")) is None, "not read yet"
+    pair.commit()
+    stored = target.get(keycodec.fence(MOVED))
+    assert stored is not None
+    fence = fencing.unpack(stored)
+    assert fence == pair.owned["shard-1"].fences[MOVED]
+    assert fence == (2, pair.owned["shard-1"].closed[MOVED], left.nonce + 1)
+    assert target.get(keycodec.newest(b"b3")) == row
+    assert pair.put(b"b2").error is None
 
 
 def test_routers_are_told_where_each_tablet_stands() -> None:

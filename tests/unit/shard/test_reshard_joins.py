@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
 from kubebraid.base.limits import COPY_JOINS_MAX
@@ -11,6 +13,9 @@ from kubebraid.shard import keycodec
 from kubebraid.shard.reshard.joins import Joins
 from kubebraid.shard.storage.engine import Batch
 from tests.moving import Moving
+from tests.shared_rows import TOGETHER, stores
+
+__all__ = ["stores"]
 
 
 class Home:
@@ -125,3 +130,34 @@ def test_inv21_a_home_never_asks_itself() -> None:
     assert not joins.complete({7}, case.engine, _every), "until its key is gone"
     case.pair.grant(7)
     assert joins.complete({7}, case.engine, _every)
+
+
+# -- of rows that two shards share -----------------------------------------------------------------
+
+
+@TOGETHER
+@pytest.mark.usefixtures("stores")
+@pytest.mark.parametrize("attaches", [True, False])
+def test_inv21_a_lease_of_shared_rows_is_dropped_by_what_the_source_has_written(
+    attaches: bool,
+) -> None:
+    """What this store has read last may lack an attachment that the source has made since, or show
+    one that it has removed."""
+    case = Case()
+    source = case.pair.engines["shard-0"]
+    source.catch_up()
+    stored = keycodec.attachment(8, b"b8")
+    source.write(Batch().delete(stored), sync=True)
+    case.engine.catch_up()
+    if attaches:
+        source.write(Batch().put(stored, b""), sync=True)
+        assert case.engine.get(stored) is None, "not read yet"
+    else:
+        case.engine.write(Batch().put(stored, b""), sync=True)
+        source.write(Batch().delete(stored), sync=True)
+        assert case.engine.get(stored) is not None, "not read yet"
+    case.joins.turn(case.leases)
+    case.home.answer(7)
+    case.home.answer(8, errors.LEASE_NOT_FOUND)
+    assert case.complete() is not attaches
+    assert case.leases == ({7, 8} if attaches else {7})

@@ -151,3 +151,21 @@ def test_a_bucket_holds_its_keys_alone() -> None:
         key = b"b%d" % n
         assert holds(halves[0], key) is not holds(halves[1], key)
         assert not holds(halves[0], b"c")
+
+
+def test_inv21_an_attachment_that_comes_alone_is_here_and_names_its_lease() -> None:
+    """Of rows that two shards share: nothing is written."""
+    landing = Landing(MemoryEngine(), MOVE)
+    rows = [(keycodec.attachment(lease, b"b1"), b"") for lease in (5, -1)]
+    assert not len(landing.batch(reply(*rows)))
+    assert not len(landing.batch(reply(*rows)))
+    assert landing.leases == {5, -1}
+
+
+def test_inv07_behind_attachments_the_log_of_a_split_is_cut() -> None:
+    engine = MemoryEngine()
+    landing = Landing(engine, SPLIT)
+    attachment = keycodec.attachment(5, b"a"), b""
+    stored = land(engine, landing, reply(attachment, log_row(7, A, X)))
+    assert stored == dict([log_row(9, A), log_row(10, X)])
+    assert landing.leases == {5}

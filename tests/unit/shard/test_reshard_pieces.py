@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from kubebraid.base.placement import bucket_of
 from kubebraid.base.reshard import Brings, CopyCall
 from kubebraid.shard import keycodec
 from kubebraid.shard.reshard import pieces
 from kubebraid.shard.reshard.pieces import Piece, piece
-from kubebraid.shard.storage.engine import Reader
-from tests.moving import MOVED, Moving
+from kubebraid.shard.storage.engine import Batch, Reader
+from tests.moving import MOVED, SYSTEM, Moving
 
 EVERYTHING = CopyCall("m1", (MOVED,), -1, 0, b"", 1 << 20, Brings.KEYS | Brings.LOG)
 
@@ -163,3 +165,123 @@ def test_a_piece_repeated_is_the_same() -> None:
     tablets = [pair.tablets.by_id()[MOVED]]
     first: Piece = piece(pair.engines["shard-0"], tablets, call)
     assert piece(pair.engines["shard-0"], tablets, call) == first
+
+
+# -- of rows that two shards share -----------------------------------------------------------------
+
+LEASES = EVERYTHING._replace(brings=Brings.LEASES)
+
+
+def leased() -> Moving:
+    """Keys of [b, c) without a lease and with one of two; attachments of keys before, behind and of
+    another shard lie between theirs."""
+    pair = Moving()
+    for lease in (5, 6):
+        pair.grant(lease)
+    for n in range(12):
+        pair.put(b"b%02d" % n, b"x" * 50, (0, 5, 6)[n % 3])
+        pair.put(b"a%02d" % n, lease=5)
+    batch = Batch()
+    for n in range(12):
+        batch.put(keycodec.attachment(5, b"c%02d" % n), b"")
+    pair.engines["shard-0"].write(batch, sync=True)
+    return pair
+
+
+def attached(pair: Moving) -> set[bytes]:
+    return set(pair.rows("shard-0", b"k"))
+
+
+@pytest.mark.parametrize("bytes_max", [1, 30, 60, 1 << 20])
+def test_inv21_first_round_of_leases_brings_the_tablets_attachments_alone(bytes_max: int) -> None:
+    pair = leased()
+    closed = pair.owned["shard-0"].closed[MOVED]
+    puts, deletes, count = whole(pair, LEASES._replace(upto=closed, bytes_max=bytes_max))
+    assert set(puts) == attached(pair)
+    assert len(puts) == 8
+    assert not deletes
+    assert (count > len(puts)) is (bytes_max == 1)
+    assert (count > 1) is (bytes_max < 1 << 20)
+
+
+def test_inv21_attachments_of_others_end_a_piece_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shard that has few of a million attachments reads them in pieces all the same."""
+    monkeypatch.setattr(pieces, "ROWS", 1)
+    pair = leased()
+    reader: Any = Counting(pair.engines["shard-0"])
+    tablets = [pair.tablets.by_id()[MOVED]]
+    found = piece(reader, tablets, LEASES._replace(upto=30))
+    assert not found.puts, "the keys of [.., b) come first"
+    assert found.cursor
+    puts, _, count = whole(pair, LEASES._replace(upto=30))
+    assert set(puts) == attached(pair)
+    assert count > 2
+
+
+@pytest.mark.parametrize("bytes_max", [1, 1 << 20])
+def test_inv21_first_round_of_leases_of_a_bucket_brings_its_keys_alone(bytes_max: int) -> None:
+    pair = leased()
+    moved = pair.tablets.by_id()[MOVED]
+    brought = []
+    for bucket in range(2):
+        half = replace(moved, bucket=bucket, buckets=2)
+        call = LEASES._replace(upto=30, bytes_max=bytes_max)
+        keys = set()
+        while True:
+            found = piece(pair.engines["shard-0"], [half], call)
+            keys |= {keycodec.attached_key(stored) for stored, _ in found.puts}
+            if not found.cursor:
+                break
+            call = call._replace(cursor=found.cursor)
+        assert all(bucket_of(key, 2) == bucket for key in keys)
+        brought.append(keys)
+    assert brought[0]
+    assert brought[1]
+    assert brought[0] | brought[1] == {keycodec.attached_key(row) for row in attached(pair)}
+
+
+def test_inv21_later_rounds_of_leases_bring_what_changed_keys_name_now() -> None:
+    pair = leased()
+    since = pair.put(b"b09", b"before").revision
+    pair.put(b"b00", lease=5)  # had none
+    pair.put(b"b01", lease=6)  # had another
+    pair.put(b"b02")  # has none any more
+    pair.delete(b"b04")
+    pair.put(b"b05", lease=6)
+    pair.delete(b"b05")
+    pair.put(b"b07", lease=5)
+    pair.put(b"b07", lease=6)
+    upto = pair.put(b"b08", b"again", lease=6).revision
+    wanted = {(5, b"b00"), (6, b"b01"), (6, b"b07"), (6, b"b08")}
+    rows = {keycodec.attachment(*each): b"" for each in wanted}
+    for bytes_max in (1, 1 << 20):
+        call = LEASES._replace(since=since, upto=upto, bytes_max=bytes_max)
+        puts, deletes, count = whole(pair, call)
+        assert puts == rows
+        assert not deletes
+        assert (count > 1) is (bytes_max == 1)
+
+
+@pytest.mark.parametrize("since", [-1, 20])
+@pytest.mark.parametrize("bytes_max", [1, 100, 1 << 20])
+def test_of_tablets_that_end_the_log_comes_as_well(since: int, bytes_max: int) -> None:
+    """Of all of them, in both rounds; no version of a key."""
+    pair = leased()
+    closed = max(pair.owned["shard-0"].closed.values())
+    call = LEASES._replace(
+        tablets=(MOVED, SYSTEM), since=since, upto=closed, brings=Brings.LEASES | Brings.LOG
+    )
+    puts, deletes, _ = whole(pair, call._replace(bytes_max=bytes_max))
+    log = {
+        keycodec.log(tablet, at): row
+        for tablet in call.tablets
+        for at, row in pair.log("shard-0", tablet).items()
+        if at > since
+    }
+    assert {row: value for row, value in puts.items() if row[:1] == b"l"} == log
+    leases = puts.keys() - log.keys()
+    whole_space = pair.engines["shard-0"].keys(*keycodec.ATTACHMENTS, 100)
+    ours = {row for row in whole_space if keycodec.attached_key(row) < b"c"}
+    assert len(ours) == 20
+    assert leases == ours if since < 0 else set() < leases < ours
+    assert not deletes

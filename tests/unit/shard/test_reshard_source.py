@@ -11,7 +11,7 @@ from kubebraid.base.errors import RequestRefused
 from kubebraid.base.limits import COPY_WAITING_MAX
 from kubebraid.base.reshard import Brings, CopyCall, CopyReply, Digest, DigestCall
 from kubebraid.shard import keycodec
-from kubebraid.shard.cells import load
+from kubebraid.shard.cells import Cell, load
 from kubebraid.shard.reshard.source import Source
 from kubebraid.shard.storage.engine import EngineError
 from tests.moving import MOVED, SYSTEM, Moving
@@ -159,6 +159,36 @@ def test_inv17_the_cell_is_there_before_the_first_piece() -> None:
     writes = case.engine.writes
     case.round()
     assert case.engine.writes == writes, "once"
+
+
+def test_of_a_move_of_shared_rows_nothing_stays_behind() -> None:
+    """What is the next owner's must never be swept: so there is no cell."""
+    case = Case()
+    found = case.round(CALL._replace(brings=Brings.LEASES))
+    assert [stored for stored, _ in found.puts] == [keycodec.attachment(5, b"b1")]
+    assert load(case.engine) == {}
+    assert not case.owned.foreign.cells
+
+
+def test_inv17_of_shared_tablets_that_end_the_log_stays_behind() -> None:
+    case = Case()
+    call = CALL._replace(tablets=(MOVED, SYSTEM), brings=Brings.LEASES | Brings.LOG)
+    case.round(call)
+    assert load(case.engine) == {"m1": Cell("m1", (MOVED, SYSTEM), ())}
+    assert case.owned.foreign.cells == load(case.engine)
+    writes = case.engine.writes
+    case.round(call)
+    assert case.engine.writes == writes, "once"
+
+
+@pytest.mark.parametrize("brings", [Brings.LEASES, Brings.LEASES | Brings.LOG])
+def test_inv21_a_sealed_round_of_shared_rows_has_the_leases_that_live_there(
+    brings: Brings,
+) -> None:
+    case = Case()
+    case.owned.sealed = frozenset((SYSTEM,))
+    found = case.round(CALL._replace(tablets=(SYSTEM,), brings=brings))
+    assert [stored for stored, _ in found.leases] == [keycodec.lease(5)]
 
 
 def test_sums_are_of_what_is_owned_and_kept() -> None:

@@ -9,10 +9,14 @@ import pytest
 from kubebraid.base.keyspace import KeyRange
 from kubebraid.shard import keycodec
 from kubebraid.shard.cells import Area, Cell, load, pack
+from kubebraid.shard.fencing import Fence
 from kubebraid.shard.reshard import sweep as sweep_module
 from kubebraid.shard.reshard.sweep import sweep
 from kubebraid.shard.storage.engine import DELETE, DELETE_RANGE, Batch
 from tests.moving import MOVED, OTHER, Moving
+from tests.shared_rows import TOGETHER, stores
+
+__all__ = ["stores"]
 
 SPAN = KeyRange(b"b", b"c")
 CELL = Cell("m1", (MOVED,), (Area(SPAN),))
@@ -169,3 +173,79 @@ def test_log_whose_removal_was_cut_goes_the_next_time(monkeypatch: pytest.Monkey
     run(pair)
     assert not pair.log("shard-1", MOVED)
     assert pair.engines["shard-1"].get(keycodec.fence(MOVED)) is None
+
+
+# -- of rows that two shards share -----------------------------------------------------------------
+
+LOG = CELL._replace(areas=())
+
+
+def stored(pair: Moving, tablet: int) -> tuple[list[tuple[bytes, bytes]], bytes | None]:
+    """The log and the fence, whosever they are."""
+    engine = pair.engines["shard-1"]
+    engine.catch_up()
+    low, high = keycodec.log(tablet, 0), keycodec.log(tablet + 1, 0)
+    return engine.scan(low, high, 1_000), engine.get(keycodec.fence(tablet))
+
+
+def swept(pair: Moving, name: str, cell: Cell, *spared: Cell) -> None:
+    engine, owned = pair.engines[name], pair.owned[name]
+    engine.write(Batch().put(cell.key, pack(cell)), sync=True)
+    owned.foreign.add(cell)
+    for _ in sweep(engine, owned, cell, lambda: spared):
+        pass
+    assert not pair.cells(name)
+    assert not owned.foreign.cells
+
+
+@TOGETHER
+@pytest.mark.usefixtures("stores")
+@pytest.mark.parametrize("name", ["shard-0", "shard-1"])
+def test_inv17_the_shared_log_of_a_tablet_that_the_map_names_stays(name: str) -> None:
+    """Whosever it is."""
+    pair = Moving()
+    pair.put(b"b1")
+    before = stored(pair, MOVED)
+    assert len(before[0]) == 1
+    assert before[1] is not None
+    swept(pair, name, LOG)
+    assert stored(pair, MOVED) == before
+    assert pair.put(b"b2").error is None
+
+
+@TOGETHER
+@pytest.mark.usefixtures("stores")
+@pytest.mark.parametrize("rows", [1, 4, 512])
+def test_the_shared_log_and_fence_of_a_tablet_that_has_ended_go(
+    monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr(sweep_module, "COPY_SWEEP_ROWS", rows)
+    pair = Moving()
+    batch = Batch().put(keycodec.fence(9), Fence(3, 90, 2).pack())
+    for at in range(9):
+        batch.put(keycodec.log(9, at), b"")
+    batch.put(keycodec.log(8, 5), b"").put(keycodec.log(10, 5), b"")
+    pair.engines["shard-1"].write(batch, sync=True)
+    pair.put(b"b1")
+    before = pair.rows("shard-0")
+    swept(pair, "shard-1", LOG._replace(tablets=(9,)))
+    assert stored(pair, 9) == ([], None)
+    assert len(stored(pair, 8)[0]) == len(stored(pair, 10)[0]) == 1
+    assert pair.rows("shard-0") == before
+
+
+@TOGETHER
+@pytest.mark.usefixtures("stores")
+def test_the_shared_log_that_another_migration_makes_stays() -> None:
+    pair = Moving()
+    pair.engines["shard-1"].write(Batch().put(keycodec.log(9, 5), b""), sync=True)
+    swept(pair, "shard-1", LOG._replace(tablets=(9,)), Cell("m2", (9,), ()))
+    assert len(stored(pair, 9)[0]) == 1
+
+
+@TOGETHER
+@pytest.mark.usefixtures("stores")
+def test_inv17_shared_rows_of_keys_are_never_swept() -> None:
+    pair = Moving()
+    with pytest.raises(AssertionError, match="are not swept"):
+        swept(pair, "shard-1", CELL)

@@ -23,14 +23,16 @@ from kubebraid.base.ports import (
 from kubebraid.coordinator.service import CoordinatorService
 from kubebraid.proto.coordinator_wire import CoordinatorKind
 from kubebraid.proto.owner_wire import Calls, OwnerKind, encode_calls
+from kubebraid.shard import fencing, keycodec
 from kubebraid.shard.adoption import stored
 from kubebraid.shard.mark import ForeignCluster, StartRefused, check, mark, rows_id, store_id
 from kubebraid.shard.role import ShardOptions, ShardRole
 from kubebraid.shard.seams import ShardSeams
-from kubebraid.shard.storage.engine import EngineError
+from kubebraid.shard.storage.engine import Batch, EngineError
 from kubebraid.shard.storage.memory import MemoryEngine
 from kubebraid.shard.storage.tikv_errors import EngineConflict, EngineFenced
 from tests.linkpair import End
+from tests.shared_rows import Journal, Sharing
 from tests.unit.coordinator.test_member import Cluster
 from tests.unit.shard.fakes import FakeClock, put_call
 
@@ -315,6 +317,34 @@ def test_coordinators_are_told_which_rows_it_shares_and_refuse_others() -> None:
         assert isinstance(error, StartRefused)
         assert "s9 keeps its rows in another place than the other shards" in str(error)
         assert not other.serves()
+
+
+def test_m6_shared_fences_are_taken_as_whoever_had_the_tablets_left_them() -> None:
+    """They were moved away and came back while this process waited for its turn."""
+    coordinator, engine, other = Coordinator(), Sharing(), Sharing()
+    journal = Journal()
+    for each in (engine, other):
+        each.join(journal)
+    Process(coordinator, 7, engine).run()
+    process = Process(coordinator, 8, engine)
+    process.run_up_to(CoordinatorKind.START_SHARD)
+    other.catch_up()
+    left, batch = {}, Batch().put(keycodec.newest(b"/a/late"), b"")
+    for tablet in coordinator.member.state.tablets.tablets:
+        stored_fence = other.get(keycodec.fence(tablet.id))
+        assert stored_fence is not None
+        fence = fencing.unpack(stored_fence)
+        left[tablet.id] = fence.nonce + 5
+        batch.put(keycodec.fence(tablet.id), fence._replace(nonce=fence.nonce + 5).pack())
+    other.write(batch, sync=True)
+    assert engine.get(keycodec.newest(b"/a/late")) is None, "not read yet"
+    process.run()
+    assert process.fatal == []
+    assert process.serves()
+    owned = process.role._owned
+    assert owned is not None
+    assert {tablet: fence.nonce - 1 for tablet, fence in owned.fences.items()} == left
+    assert engine.get(keycodec.newest(b"/a/late")) is not None
 
 
 # -- a host's --------------------------------------------------------------------------------------
