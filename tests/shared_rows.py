@@ -8,7 +8,9 @@ place.
 
 Invariants:
 - what others write is seen behind `catch_up`, a write of one's own or a reopening, and not before;
-- a batch whose fences are not as this engine's caller last read or wrote them is refused whole.
+- a batch whose guarded rows are not as this engine's caller last read or wrote them is refused
+  whole;
+- a range of shared rows that is deleted is what this engine sees of it when it writes.
 
 Worked example: a and b share a journal: a puts n/x; b's `get` finds nothing, then `catch_up`.
 
@@ -19,14 +21,12 @@ from __future__ import annotations
 
 import pytest
 
-from kubebraid.shard.storage.engine import DELETE_RANGE, PUT, Batch, Operation
+from kubebraid.shard.keycodec import GUARDED_KINDS, SHARED_KINDS
+from kubebraid.shard.storage.engine import DELETE, DELETE_RANGE, PUT, Batch, Operation
 from kubebraid.shard.storage.memory import MemoryEngine
 from kubebraid.shard.storage.tikv_errors import EngineFenced
 from tests import moving
 from tests.unit.shard.fakes import BreakableEngine
-
-SHARED = b"nhklf"
-FENCE = b"f"
 
 
 class Journal:
@@ -35,18 +35,18 @@ class Journal:
     def __init__(self) -> None:
         self.operations: list[Operation] = []
         self.by: list[object] = []
-        self.fences: dict[bytes, bytes] = {}
+        self.guarded: dict[bytes, bytes] = {}
 
     def add(self, by: object, operations: list[Operation]) -> None:
         for operation in operations:
             kind, key, value = operation
-            assert kind != DELETE_RANGE or value <= bytes((key[0] + 1,)), "of one kind of rows"
+            assert kind != DELETE_RANGE, "it is spelled out"
             self.operations.append(operation)
             self.by.append(by)
-            if key[:1] == FENCE:
-                self.fences.pop(key, None)
+            if key[:1] in GUARDED_KINDS:
+                self.guarded.pop(key, None)
                 if kind == PUT:
-                    self.fences[key] = value
+                    self.guarded[key] = value
 
 
 class Sharing(MemoryEngine):
@@ -63,9 +63,12 @@ class Sharing(MemoryEngine):
     def join(self, journal: Journal) -> None:
         """Before anything is read."""
         self.journal = journal
-        self.catch_up()
+        self._read_on()
 
     def catch_up(self) -> None:
+        self._read_on()
+
+    def _read_on(self) -> None:
         table = self._open_table()
         news = self.journal.operations[self._read :]
         if not news:
@@ -77,26 +80,48 @@ class Sharing(MemoryEngine):
 
     def get(self, key: bytes) -> bytes | None:
         value = super().get(key)
-        if key[:1] == FENCE:
+        if key[:1] in GUARDED_KINDS:
             self._known[key] = value
         return value
 
+    def spelled(self, batch: Batch) -> Batch:
+        """With each shared row that a deleted range has."""
+        found = Batch()
+        for kind, key, value in batch.operations:
+            if kind == DELETE_RANGE and _is_shared(key):
+                assert value <= bytes((key[0] + 1,)), "of one kind of rows"
+                here = self._open_table().scan(key, value, 1 << 30, reverse=False)
+                put = [k for _, k, _ in found.operations if key <= k < value]
+                found.operations += [(DELETE, k, b"") for k in dict.fromkeys((*here, *put))]
+            else:
+                found.operations.append((kind, key, value))
+        return found
+
     def write(self, batch: Batch, *, sync: bool) -> None:
-        shared = [each for each in batch.operations if each[1][:1] in SHARED and each[1]]
-        fences = [key for _, key, _ in shared if key[:1] == FENCE]
-        for key in fences:
-            known = self._known.get(key, self._open_table().rows.get(key))
-            if known != self.journal.fences.get(key):
-                raise EngineFenced("another shard has taken a tablet over")
-        self.catch_up()
-        super().write(batch, sync=True)
+        spelled = self.spelled(batch)
+        shared = [each for each in spelled.operations if _is_shared(each[1])]
+        guarded = [key for _, key, _ in shared if key[:1] in GUARDED_KINDS]
+        self.guard(guarded)
+        self._read_on()
+        super().write(spelled if len(spelled) else batch, sync=True)
         self.journal.add(self, shared)
         self._read = len(self.journal.operations)
-        self._known |= {key: self.journal.fences.get(key) for key in fences}
+        self._known |= {key: self.journal.guarded.get(key) for key in guarded}
+
+    def guard(self, keys: list[bytes]) -> None:
+        """Raises EngineFenced."""
+        for key in keys:
+            known = self._known.get(key, self._open_table().rows.get(key))
+            if known != self.journal.guarded.get(key):
+                raise EngineFenced("another shard has taken a tablet over")
 
     def reopen(self) -> None:
         super().reopen()
-        self.catch_up()
+        self._read_on()
+
+
+def _is_shared(key: bytes) -> bool:
+    return bool(key) and key[0] in SHARED_KINDS
 
 
 class SharingBreakable(BreakableEngine, Sharing):

@@ -50,7 +50,8 @@ SEEDS_MAX: Final = 60
 class Breach:
     """`patches`: what stands where, while it is in place; `first`: the first seed that is tried,
     one near which it was found when this was written; `reshard`: its seeds have migrations;
-    `own`: they are tried until the judge of what it breaks has spoken."""
+    `own`: they are tried until the judge of what it breaks has spoken; `shared`: their shards share
+    rows."""
 
     name: str
     breaks: str
@@ -62,6 +63,7 @@ class Breach:
     first: int = 1
     reshard: bool = False
     own: bool = False
+    shared: bool = False
 
     @property
     def heard(self) -> tuple[str, ...]:
@@ -84,6 +86,7 @@ class Breach:
             buckets=1,
             window=self.window or drawn.window,
             reshard_gap_us=20_000 if self.reshard else 0,
+            shared=self.shared,
         )
 
 

@@ -29,7 +29,7 @@ from kubebraid.shard.storage.engine import Batch
 
 from .chance import Draws
 from .clock import DRIFT_MAX, SimClock
-from .disk import SimEngine
+from .disk import SharingSimEngine, SimEngine
 from .network import End, SimMesh, SimPoller
 from .verdict import Violation
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 CLUSTER = "sim"
 IDLE_US = 40_000  # Raft is looked at this often when nothing happens: as on a busy machine
 PROGRESS_MS = 700  # of the routers' periodic marks
+KEPT = 0.05  # of a shard's turns
 
 
 class Node:
@@ -191,17 +192,24 @@ class ShardNode(Node):
     def __init__(self, world: World, name: str) -> None:
         super().__init__(world, name)
         self.engine = SimEngine(self._landed)
+        if world.space is not None:
+            self.engine = SharingSimEngine(self._landed, self._fenced, world.space.journal)
         self._heard = 0
         self.adopted: list[Epoch] = []  # what the marker of its directory would say, in turn
 
     def _landed(self, engine: SimEngine, batch: Batch) -> None:
         self.world.truth.landed(self.name, engine, batch, self.local_us())
 
+    def _fenced(self, _: SimEngine, batch: Batch) -> None:
+        self.world.note("fenced", self.name)
+        self.world.truth.fenced(self.name, batch)
+
     def make(self, mesh: SimMesh, incarnation: int) -> Part:
         members = {name: name for name in self.world.plan.members}
         options = ShardOptions(
             self.name, self.name, self.name, f"store of {self.name}", members, incarnation
         )
+        self.engine.catch_up()  # it is opened now
         seams = ShardSeams(self.clock, self._failed, on_adopted=self.adopted.append)
         self.here = ShardRole(options, self.engine, mesh, seams, self._failed)
         return self.here
@@ -210,6 +218,12 @@ class ShardNode(Node):
         self.here = None
         self.engine = self.engine.survivor()
         self.world.truth.crashed(self.name, self.engine)
+
+    def keep(self) -> None:
+        """Behind a turn. What is read of shared rows moves by itself, too: TiKV forgets what is
+        old, and its engine's keeper goes with it."""
+        if self.world.space is not None and self.here is not None and self.world.chance(KEPT):
+            self.engine.catch_up()
 
     def listen(self) -> None:
         """Be told what it publishes, from the turn on in which it has tablets."""

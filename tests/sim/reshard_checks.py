@@ -3,12 +3,13 @@
 What it is: whether each migration has ended, what lies in the stores, and whether it is what
 happened. What it is not: who acts in between (`owners.py`, `truth.py`), or what clients were told.
 
-Words: a row is *foreign* where the map gives its key or its tablet to another shard.
+Words: a row is *foreign* where the map gives its key or its tablet to another shard. Where shards
+share rows there is none; what may stay then, `row_space.py` tells.
 
 Invariants that it judges: inv18 (nothing is frozen or half-way; no foreign row and no cell stays
 but of a migration that waits for an operator, or was told to keep its source; a former owner that
 follows has the same sums), inv17 (an owner's store has each key as it was left, and the log of each
-tablet down to the floor).
+tablet down to the floor; so has the row space, if there is one).
 
 Worked example: a move was cancelled while it copied, and s1 still has /a/1: a breach of inv18.
 
@@ -17,7 +18,7 @@ Tested in tests/sim/test_breaches.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from kubebraid.base.reshard import ENDED, DigestCall, Migration, Phase
@@ -27,8 +28,10 @@ from kubebraid.shard import keycodec
 from kubebraid.shard.cells import Cell, load
 from kubebraid.shard.reshard.landing import holds
 from kubebraid.shard.reshard.source import digest
+from kubebraid.shard.storage.memory import MemoryEngine
 
 from .disk import SimEngine
+from .row_space import KEY_OF, tablet_of
 from .verdict import Violation
 
 if TYPE_CHECKING:
@@ -65,11 +68,16 @@ def _behind(world: World, state: State) -> Iterator[str]:
 
 
 def _litter(world: World, state: State) -> Iterator[str]:
+    spared: list[Cell] = []
     for shard in world.shards:
         cells = load(shard.engine)
         kept = [cell for cell in cells.values() if _is_kept(cell, shard.name, state)]
         yield from (f"{shard.name}: {cell}" for cell in cells.values() if cell not in kept)
-        yield from _foreign(shard.engine, shard.name, state.tablets, kept)
+        spared += kept
+        if world.space is None:
+            yield from _foreign(shard.engine, shard.name, state.tablets, kept)
+    if world.space is not None:
+        yield from world.space.litter(state.tablets, (t for cell in spared for t in cell.tablets))
 
 
 def _is_kept(cell: Cell, shard: str, state: State) -> bool:
@@ -84,24 +92,21 @@ def _foreign(engine: SimEngine, shard: str, tablets: TabletMap, kept: list[Cell]
     areas = [area for cell in kept for area in cell.areas]
     known = {t.id for t in tablets.tablets if t.shard == shard}
     known.update(tablet for cell in kept for tablet in cell.tablets)
-    key_of: dict[bytes, Callable[[bytes], bytes]] = {
-        b"n": lambda stored: stored[1:],
-        b"h": lambda stored: keycodec.split_history(stored)[0],
-        b"k": keycodec.attached_key,
-    }
     for stored in engine.keys(b"", b"\xff", ALL):
         kind = stored[:1]
-        if kind in key_of:
-            key = key_of[kind](stored)
+        if kind in KEY_OF:
+            key = KEY_OF[kind](stored)
             here = tablets.tablet_of(key).shard == shard
             if not here and not any(span.contains(key) for span, _, _ in areas):
                 yield f"{shard} has {stored!r}, which is not its own"
-        elif kind in b"lf" and int.from_bytes(stored[1:5], "big") not in known:
+        elif kind in b"lf" and tablet_of(stored) not in known:
             yield f"{shard} has {stored!r} of a tablet that is not its own"
 
 
 def _unequal(world: World, state: State) -> Iterator[str]:
-    """Former owners that follow."""
+    """Former owners that follow; of rows that they share they have the new owner's."""
+    if world.space is not None:
+        return
     engines = {shard.name: shard.engine for shard in world.shards}
     tablets = state.tablets.by_id()
     for migration in state.migrations:
@@ -128,15 +133,21 @@ def check_stores(world: World) -> None:
     for tablet in tablets.tablets:
         shard = engines[tablet.shard]
         mine = [key for key in keys if holds(tablet, key)]
-        _check_keys(world, shard.engine, tablet, mine)
+        readers: list[MemoryEngine] = [shard.engine]
+        if world.space is not None:
+            readers.append(world.space.rows())
         owned = None if shard.here is None else shard.here._owned
         assert owned is not None, "it has settled"
-        _check_log(world, shard.engine, tablet, mine, owned.floor())
-        if tablet.id not in world.spies.resting():
-            _check_history(world, shard.engine, mine, owned.floor())
+        for reader in readers:
+            _check_keys(world, reader, tablet, mine)
+            _check_log(world, reader, tablet, mine, owned.floor())
+            if tablet.id not in world.spies.resting():
+                _check_history(world, reader, mine, owned.floor())
+    if world.space is not None:
+        world.space.check_attachments(world.truth)
 
 
-def _check_keys(world: World, engine: SimEngine, tablet: Tablet, keys: list[bytes]) -> None:
+def _check_keys(world: World, engine: MemoryEngine, tablet: Tablet, keys: list[bytes]) -> None:
     for key in keys:
         raw = engine.get(keycodec.newest(key))
         wanted = world.truth.at(key, ALL)
@@ -145,7 +156,7 @@ def _check_keys(world: World, engine: SimEngine, tablet: Tablet, keys: list[byte
             raise Violation("inv17", f"{tablet.name}: {key!r} is of {found}, there was {wanted}")
 
 
-def _check_history(world: World, engine: SimEngine, keys: list[bytes], floor: int) -> None:
+def _check_history(world: World, engine: MemoryEngine, keys: list[bytes], floor: int) -> None:
     """inv20: no version is kept that was replaced below the floor."""
     for key in keys:
         mods = [version.mod for version in world.truth.versions(key)]
@@ -157,7 +168,7 @@ def _check_history(world: World, engine: SimEngine, keys: list[bytes], floor: in
 
 
 def _check_log(
-    world: World, engine: SimEngine, tablet: Tablet, keys: list[bytes], floor: int
+    world: World, engine: MemoryEngine, tablet: Tablet, keys: list[bytes], floor: int
 ) -> None:
     """M13: down to the floor, whatever the tablet was made of."""
     low, high = keycodec.log(tablet.id, max(floor, 0)), keycodec.log(tablet.id + 1, 0)

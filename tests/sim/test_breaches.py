@@ -14,6 +14,7 @@ from .breaches import BREACHES as STANDING
 from .breaches import SEEDS_MAX, Breach
 from .reshard_breaches import RESHARD_BREACHES
 from .runner import Outcome, run_seed
+from .shared_breaches import SHARED_BREACHES
 
 STEPS = 600
 STEPS_OF_MOVES = 1_500
@@ -23,7 +24,7 @@ JUDGED = (
     *("m01", "m05", "m08", "m10", "m12", "m13"),
 )
 MOVED = ("inv05", "inv07", "inv08", "inv09", "inv12", "inv15", "inv17", "inv18", "inv20", "inv21")
-BREACHES = (*STANDING, *RESHARD_BREACHES)
+BREACHES = (*STANDING, *RESHARD_BREACHES, *SHARED_BREACHES)
 
 
 def steps(breach: Breach) -> int:

@@ -8,10 +8,13 @@ from __future__ import annotations
 import pytest
 
 from kubebraid.base.links import Link, Peer
+from kubebraid.shard.keycodec import cell, fence, log
 from kubebraid.shard.storage.engine import Batch, EngineError
+from kubebraid.shard.storage.tikv_errors import EngineFenced
+from tests.shared_rows import Journal
 
 from .clock import SimClock
-from .disk import SimEngine
+from .disk import SharingSimEngine, SimEngine
 from .network import End, SimMesh
 from .world import Plan, World
 
@@ -147,3 +150,69 @@ def test_an_engine_fails_as_planned_and_keeps_what_was_synced() -> None:
     engine.write(Batch().put(b"e", b"5"), sync=False)
     assert heard == [1, 1, 1]
     assert engine.survivor().keys(b"", b"z", 9) == [b"a", b"b"]
+
+
+class Neighbours:
+    """Two shards' engines of one row space."""
+
+    def __init__(self) -> None:
+        self.journal = Journal()
+        self.heard: list[Batch] = []
+        self.fenced: list[Batch] = []
+        self.near, self.far = self.engine(), self.engine()
+
+    def engine(self) -> SharingSimEngine:
+        def hear(_: SimEngine, batch: Batch) -> None:
+            self.heard.append(batch)
+
+        def fenced(_: SimEngine, batch: Batch) -> None:
+            self.fenced.append(batch)
+
+        return SharingSimEngine(hear, fenced, self.journal)
+
+
+def test_a_new_process_finds_its_own_rows_and_what_all_have_written() -> None:
+    both = Neighbours()
+    both.near.write(Batch().put(b"na", b"1").put(cell("x"), b"near"), sync=False)
+    both.far.write(Batch().put(b"nb", b"2").put(cell("x"), b"far"), sync=False)
+    assert both.near.get(b"nb") is None, "seen when it catches up, and not before"
+    found = both.near.survivor()
+    assert found.keys(b"", b"z", 9) == [cell("x"), b"na", b"nb"]
+    assert found.get(cell("x")) == b"near"
+
+
+@pytest.mark.parametrize("lands", [True, False])
+def test_what_fails_on_shared_rows_is_in_the_journal_if_it_landed(lands: bool) -> None:
+    both = Neighbours()
+    both.near.fail_next(lands)
+    with pytest.raises(EngineError, match="simulated"):
+        both.near.write(Batch().put(b"na", b"1"), sync=True)
+    both.far.catch_up()
+    assert both.far.get(b"na") == (b"1" if lands else None)
+    assert len(both.heard) == lands
+    both.near.reopen()
+    assert both.near.get(b"na") == (b"1" if lands else None)
+
+
+def test_a_stale_fence_is_refused_and_told_and_the_engine_waits_for_a_reopening() -> None:
+    both = Neighbours()
+    both.near.write(Batch().put(fence(3), b"1"), sync=True)
+    both.far.catch_up()
+    assert both.far.get(fence(3)) == b"1"
+    both.far.write(Batch().put(fence(3), b"2"), sync=True)
+    with pytest.raises(EngineFenced):
+        both.near.write(Batch().put(fence(3), b"3").put(b"na", b"1"), sync=True)
+    assert len(both.fenced) == 1
+    with pytest.raises(EngineError, match="before"):
+        both.near.write(Batch().put(b"na", b"1"), sync=True)
+    both.near.reopen()
+    assert (both.near.get(fence(3)), both.near.get(b"na")) == (b"2", None)
+
+
+def test_a_range_of_shared_rows_is_heard_row_by_row() -> None:
+    both = Neighbours()
+    both.near.write(Batch().put(log(3, 5), b"").put(log(3, 6), b""), sync=True)
+    both.near.write(Batch().delete_range(log(3, 0), log(4, 0)), sync=True)
+    assert [key for _, key, _ in both.heard[-1].operations] == [log(3, 5), log(3, 6)]
+    both.far.catch_up()
+    assert both.far.keys(b"l", b"m", 9) == []

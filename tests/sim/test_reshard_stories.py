@@ -6,6 +6,7 @@ What it is: rules of the design that name a map change. What it is not: a search
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -13,9 +14,10 @@ from kubebraid.base.reshard import ENDED, Action, Control, Migration, Phase, Pla
 from kubebraid.proto.adminreshard import PlanRequest, Verb
 from kubebraid.router.draft import Scene, Standing
 from kubebraid.router.planner import plan
+from kubebraid.shard import keycodec
 
 from .reshard_checks import unsettled
-from .scenario import SECOND, Calm, begun
+from .scenario import ONE, SECOND, Calm, begun
 
 KEYS = (b"/a/1", b"/a/2", b"/b/1", b"/b/2", b"/c/1", b"z")
 EVERYTHING = (b"\x00", b"\x00")
@@ -154,3 +156,35 @@ def test_inv19_writes_wait_for_milliseconds_while_a_tablet_goes_elsewhere(calm: 
         longest = max(longest, calm.world.now - asked)
     assert number > 3, "it went on meanwhile"
     assert longest < 100_000, longest
+
+
+def test_inv05_a_sealed_owner_of_shared_rows_answers_as_of_the_revision() -> None:
+    """It has not heard that its tablet went, its router has not, and the rows are the next owner's:
+    what is there now is not what was there."""
+    calm = begun(plan=replace(ONE, shared=True))
+    operator, world = Operator(calm), calm.world
+    old = calm.put(b"/b/1", b"1")
+    source = next(s for s in world.shards if s.name == world.first_map.tablet_of(b"/b/1").shard)
+    target = away(calm, "b")
+    (name,) = operator.reshard(PlanRequest(Verb.MOVE, ("b",), to=(target,), manual=True))
+    operator.until(name, Phase.READY)
+    operator.ask(Control(name, Action.SWITCH))
+    assert source.here is not None
+    owned = source.here._owned
+    assert owned is not None
+    assert world._until(lambda: bool(owned.sealed), SECOND)
+    for node in (source.name, "r1"):
+        world.net.part(node, "m0")
+    operator.until(name, Phase.DRAINING)
+    calm.put(b"/b/1", b"2")
+    new = calm.put(b"/b/2", b"3")
+    calm.wait(SECOND)
+    assert owned.sealed, "it has heard nothing"
+    source.engine.catch_up()  # the keeper's doing
+    assert source.engine.get(keycodec.newest(b"/b/2")) is not None, "and sees the rows"
+    for limit in (0, 1):
+        found = calm.get(b"/b/", 1, range_end=b"/b0", revision=old, limit=limit, serializable=True)
+        assert [(kv.key, kv.mod_revision) for kv in found.kvs] == [(b"/b/1", old)]
+        assert (found.count, found.more) == (1, False)
+    assert new > old
+    calm.close()

@@ -7,7 +7,8 @@ what clients sent by `checkers.py`.
 
 Words: the *fence* of a tablet as stored: (oepoch, last, nonce); *staged*: of a tablet that is to
 come, nonce 0; *closed* as an owner published it; a commit is *lost* if a crash took it back. A log
-row that lands without its tablet's fence is a *copy*, of a commit that was known before.
+row that lands without its tablet's fence is a *copy*, of a commit that was known before. A
+tablet's fence stands once in each store that has it; where shards share rows it stands once.
 
 Invariants that it judges: inv01 (a revision is one commit's), inv03 (versions of a key), inv11
 (what is published as closed is closed), inv15 (fences only rise), inv17 (by `owners.py`; a tablet's
@@ -37,6 +38,7 @@ from kubebraid.shard.storage.engine import PUT, Batch
 from kubebraid.shard.storage.memory import MemoryEngine
 
 from .owners import Owners
+from .row_space import SPACE, check_rows, tablet_of
 from .verdict import Violation
 
 LIMIT: Final = 1 << 30
@@ -56,8 +58,10 @@ class Version(NamedTuple):
 class Truth:
     """The history of the cluster."""
 
-    def __init__(self, tablets: TabletMap) -> None:
+    def __init__(self, tablets: TabletMap, shared: bool = False) -> None:
+        """`shared`: the shards have one row space."""
         self.owners = Owners(tablets)
+        self._shared = shared
         self.fences: dict[TabletId, Fence] = {}  # that served last
         self._holders: dict[TabletId, str] = {}  # ... and whose they are
         self._stored: dict[tuple[str, TabletId], Fence] = {}
@@ -78,9 +82,11 @@ class Truth:
     def landed(self, shard: str, engine: MemoryEngine, batch: Batch, at_us: int) -> None:
         """A batch is in the store of `shard`."""
         before = dict(self.fences)
+        if self._shared:
+            check_rows(self.owners.newest, shard, batch)
         fences = self._fences_in(shard, batch)
         puts = [key for kind, key, _ in batch.operations if kind == PUT and key[:1] == b"l"]
-        rows = sorted(keycodec.log_revision(key) for key in puts if _tablet(key) in fences)
+        rows = sorted(keycodec.log_revision(key) for key in puts if tablet_of(key) in fences)
         if not rows:
             return
         call = LogCall(tuple(sorted(fences)), EVERYTHING, rows[0], rows[-1], LIMIT, LIMIT)
@@ -101,9 +107,9 @@ class Truth:
         fences: dict[TabletId, Fence] = {}
         last = {key: (kind, value) for kind, key, value in batch.operations if key[:1] == b"f"}
         for key, (kind, value) in last.items():
-            tablet = _tablet(key)
+            tablet = tablet_of(key)
             if kind != PUT:
-                self._stored.pop((shard, tablet), None)
+                self._stored.pop((self._place(shard), tablet), None)
                 continue
             fence = fencing.unpack(value)
             if self._check_fence(shard, tablet, fence):
@@ -113,7 +119,7 @@ class Truth:
 
     def _check_row(self, shard: str, key: bytes, fences: Mapping[TabletId, Fence]) -> None:
         """inv17: a commit of a tablet is its owner's, and lies behind the tablet's beginning."""
-        tablet, revision = _tablet(key), keycodec.log_revision(key)
+        tablet, revision = tablet_of(key), keycodec.log_revision(key)
         self._tablets.setdefault((revision, shard), []).append(tablet)
         begin = self.owners.begin(tablet, fences[tablet].oepoch) if tablet in fences else 0
         if tablet not in fences or revision <= begin:
@@ -142,8 +148,9 @@ class Truth:
 
     def _check_fence(self, shard: str, tablet: TabletId, fence: Fence) -> bool:
         """Whether it serves."""
-        stored = self._stored.get((shard, tablet))
-        self._stored[shard, tablet] = fence
+        place = (self._place(shard), tablet)
+        stored = self._stored.get(place)
+        self._stored[place] = fence
         if fence.nonce == 0:
             self.owners.staged(shard, tablet)
             return False
@@ -155,10 +162,21 @@ class Truth:
             raise Violation("inv15", f"tablet {tablet}: the fence {fence} after {old}")
         return True
 
+    def _place(self, shard: str) -> str:
+        """Where its fences stand."""
+        return SPACE if self._shared else shard
+
+    def fenced(self, shard: str, batch: Batch) -> None:
+        """A batch was refused, for a fence is not as its shard knows it. Each shard has one process
+        here, so what the coordinators let happen never comes to that."""
+        tablets = [tablet_of(key) for _, key, _ in batch.operations if key[:1] == b"f"]
+        if tablets:
+            raise Violation("inv17", f"{shard} was about to write for {tablets}, as it knew them")
+
     def crashed(self, shard: str, engine: MemoryEngine) -> None:
         """The process ended: what is not in the store was lost."""
         for of, tablet in list(self._stored):
-            if of == shard:
+            if of == self._place(shard):
                 raw = engine.get(keycodec.fence(tablet))
                 found = fencing.NEW if raw is None else fencing.unpack(raw)
                 self._stored[of, tablet] = found
@@ -238,11 +256,6 @@ class Truth:
                 break
             found = version
         return None if found is None or found.value is None else found
-
-
-def _tablet(stored: bytes) -> TabletId:
-    """Of a log row or a fence."""
-    return int.from_bytes(stored[1:5], "big")
 
 
 def _version(raw: bytes, deleted: bool) -> Version:

@@ -50,6 +50,7 @@ from .nodes import CoordinatorNode, Node, RouterNode, ShardNode
 from .operators import Operators
 from .pause_checks import check_pauses
 from .reshard_checks import check_stores, unsettled
+from .row_space import RowSpace
 from .spies import Spies, spied
 from .truth import Truth
 from .verdict import Violation
@@ -69,7 +70,7 @@ class Plan:
     product that are small in some seeds, so that they are met: `window`: revisions that a reign has
     at least; `slice`: of the log, for one watcher; `snapshot`: entries until Raft makes one.
     `rows`: of one piece of a copy. `reshard_gap_us`: between two words of operators, on average;
-    0: they say nothing."""
+    0: they say nothing. `shared`: the shards' rows of keys are one space."""
 
     members: tuple[str, ...]
     shards: tuple[str, ...]
@@ -83,6 +84,7 @@ class Plan:
     snapshot: int
     reshard_gap_us: int = 0
     rows: int = 256
+    shared: bool = False
 
 
 def draw(random: Random) -> Plan:
@@ -100,9 +102,10 @@ def draw(random: Random) -> Plan:
     reshard_gap_us, rows = random.choice((0, 0, 0, 0, 20_000, 80_000)), random.choice((256, 2))
     if reshard_gap_us and random.random() < 0.1:
         faults = ()
+    shared = random.random() < 0.25
     return Plan(
         *(members, shards, routers, buckets, gap_us, fault_gap_us, faults),
-        *(window, log_slice, snapshot, reshard_gap_us, rows),
+        *(window, log_slice, snapshot, reshard_gap_us, rows, shared),
     )
 
 
@@ -132,7 +135,8 @@ class World:
         self._last: deque[tuple[int, str, str, object]] = deque(maxlen=LAST_EVENTS)
         self.first_map = self._layout()
         self.net = Net(self)
-        self.truth = Truth(self.first_map)
+        self.space = RowSpace() if self.plan.shared else None
+        self.truth = Truth(self.first_map, self.plan.shared)
         self.spies = Spies(self)
         self.edges = Edges(self)
         self.faults = Faults(self)
@@ -294,6 +298,7 @@ class World:
         self.steps += heard > 0
         if isinstance(node, ShardNode):
             node.listen()
+            node.keep()
             self.spies.shard_turned(node)
         elif isinstance(node, CoordinatorNode):
             self.spies.member_turned(node)
