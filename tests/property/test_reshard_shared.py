@@ -111,7 +111,7 @@ def written(pair: Moving, name: str, since: int, *tablets: int) -> list[bytes]:
 
 
 def fence(pair: Moving, tablet: int) -> Fence | None:
-    raw = journal(pair).fences.get(keycodec.fence(tablet))
+    raw = journal(pair).guarded.get(keycodec.fence(tablet))
     return None if raw is None else fencing.unpack(raw)
 
 

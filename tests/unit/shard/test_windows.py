@@ -265,4 +265,4 @@ def test_a_fence_that_is_another_is_refused_with_its_whole_batch() -> None:
     a.catch_up()
     with pytest.raises(EngineFenced):
         a.write(Batch().put(fence, b"again"), sync=True)  # it was not read since
-    assert journal.fences == {fence: b"b"}
+    assert journal.guarded == {fence: b"b"}
