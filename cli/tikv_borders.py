@@ -9,15 +9,16 @@ zeroes, and behind each 255 less how many were filled. PD's HTTP API takes keys 
 them, encoded; TiKV's own call, and the lines that are printed, are not.
 
 Why: a new store is one region, so one machine of TiKV has all of its writes until it has grown.
-The rows of a tablet that are written are its newest ones (n), the ones that they replace (h), and
-its log (l): each gets a region. They are in the space that the shards share, whichever has the
-tablet; in that of serve's store, which is alone.
+The rows of a tablet that are written are its newest ones (n), the ones that they replace (h), its
+log (l) and its fence (f): each gets a region. A fence is one row, but every batch writes it: where
+all tablets' fences are one region, each batch of each shard waits for the same machine. They are in
+the space that the shards share, whichever has the tablet; in that of serve's store, which is alone.
 
 Invariants: each printed key is one below which no row of the tablet's kind lies; keys are sorted,
 and none stands twice.
 
 Worked example: `--tikv-store=prod --shards=a,b --tablets=single` prints the spaces of prod/a and
-prod/b, that of prod, and where in it the tablet's h, l and n rows begin.
+prod/b, that of prod, and where in it the tablet's f, h, l and n rows begin.
 
 Tested in tests/unit/cli/test_tikv_borders.py, tests/contract/test_tikv_borders.py.
 """
@@ -89,7 +90,8 @@ def borders_of(tablets: TabletMap, rows: bytes, spaces: Iterable[bytes]) -> list
 
 
 def _of_tablet(tablet: Tablet) -> Iterator[bytes]:
-    """Buckets of one range have their log rows apart, and nothing else."""
+    """Buckets of one range have their fences and log rows apart, and nothing else."""
+    yield keycodec.fence(tablet.id)
     yield keycodec.history_bounds(tablet.span)[0]
     yield keycodec.log(tablet.id, 0)
     yield keycodec.newest_bounds(tablet.span)[0]

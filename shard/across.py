@@ -179,7 +179,7 @@ class Participant:
             return
         share = self._writer.evaluation(Share)
         try:
-            verdicts = share.verdicts(waiting.op)
+            verdicts = share.verdicts(waiting.op, self._owned.owns)
         except EngineError as error:
             waiting.done(AcrossReply(refusal(error)))
             return

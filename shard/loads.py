@@ -7,6 +7,8 @@ rows, scaled; of a hashed range each bucket is told the same share.
 Invariants:
 - the hot path pays for one write in SAMPLE_EVERY submissions; figures are made when they are asked
   for, once a second at most;
+- rows are looked at for WEIGH_MS_MAX at a time, a range once for all of its buckets: of hundreds of
+  tablets on a store that is far away some are told as they were seconds ago;
 - borders rise, and there are keys on both sides of each.
 
 Worked example: a tablet of 10,000 keys that is to be cut in 4 has borders near its keys 2,500,
@@ -21,6 +23,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from kubebraid.base.keyspace import KeyRange
 from kubebraid.base.limits import BUCKET_KEYS_MAX
 from kubebraid.base.ports import Publication, TabletLoad, WriteCall, WriteReply
 from kubebraid.base.revision import TabletId
@@ -37,6 +40,7 @@ WINDOW_MS: Final = 5_000  # what "a second" is averaged over
 SAMPLES_MAX: Final = 512  # times and written keys that are remembered of a tablet
 TOLD_MS: Final = 1_000
 ROWS_WEIGHED: Final = 64  # rows whose size stands for all
+WEIGH_MS_MAX: Final = 20  # of a second; behind it ranges keep the weight that they had
 
 Done = Callable[[WriteReply], None]
 
@@ -64,6 +68,7 @@ class Loads:
         self._window_ms = clock.now_ms()
         self._told: tuple[TabletLoad, ...] = ()
         self._told_ms = self._window_ms
+        self._weights: dict[KeyRange, tuple[int, int]] = {}  # rows and bytes; the oldest first
 
     # -- what is heard -------------------------------------------------------------------------
 
@@ -106,6 +111,7 @@ class Loads:
         self._told_ms = now_ms + TOLD_MS
         self._turn_window()
         mine = [t for t in self._owned.tablets.tablets if t.id in self._owned.oepochs]
+        self._weigh({tablet.span for tablet in mine})
         self._told = tuple(self._load(tablet) for tablet in mine)
         return self._told
 
@@ -120,17 +126,27 @@ class Loads:
         for number in gone:
             del self._tablets[number]
 
+    def _weigh(self, spans: set[KeyRange]) -> None:
+        """Look at the first rows of ranges, beginning with those that never were."""
+        self._weights = {span: seen for span, seen in self._weights.items() if span in spans}
+        new = sorted(spans - self._weights.keys(), key=lambda span: span.start)
+        until_ms = self._clock.now_ms() + WEIGH_MS_MAX
+        for span in (*new, *list(self._weights)):
+            rows = self._reader.scan(*keycodec.newest_bounds(span), ROWS_WEIGHED)
+            self._weights.pop(span, None)
+            self._weights[span] = len(rows), sum(len(key) + len(value) for key, value in rows)
+            if self._clock.now_ms() >= until_ms:
+                return
+
     def _load(self, tablet: Tablet) -> TabletLoad:
         heard = self._of(tablet.id)
-        low, high = keycodec.newest_bounds(tablet.span)
-        weighed = self._reader.scan(low, high, ROWS_WEIGHED)
-        keys = len(weighed)
+        weighed, size = self._weights.get(tablet.span, (0, 0))
+        keys = weighed
         if keys == ROWS_WEIGHED:
             counted = self._counts.known(tablet.span)
             keys = keys if counted is None else counted
             keys //= self._share(tablet)
-        size = sum(len(key) + len(value) for key, value in weighed)
-        stored = size * keys // max(1, len(weighed))
+        stored = size * keys // max(1, weighed)
         times = sorted(heard.times)
         p99_ms = times[len(times) * 99 // 100] if times else 0
         return TabletLoad(tablet.id, stored, keys, round(heard.per_s, 1), float(p99_ms))

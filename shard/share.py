@@ -41,11 +41,16 @@ class Share(Evaluation):
 
     _place = 0  # of the operation in hand
 
-    def verdicts(self, op: TxnOp) -> list[Verdict]:
-        """Of every compare, in the order of `compares_of`."""
-        return [self._verdict(compare) for compare in compares_of(op)]
+    def verdicts(self, op: TxnOp, owns: Callable[[bytes], bool]) -> list[Verdict]:
+        """Of every compare, in the order of `compares_of`; `owns`: which keys are this shard's."""
+        return [self._verdict(compare, owns) for compare in compares_of(op)]
 
-    def _verdict(self, compare: CompareOp) -> Verdict:
+    def _verdict(self, compare: CompareOp, owns: Callable[[bytes], bool]) -> Verdict:
+        # A scan hides what is another's; a row that is asked for is shown, also one that a move has
+        # left here, or that shards share.
+        span = compare.span
+        if span is not None and span.is_single() and not owns(span.start):
+            return Verdict(found=False, satisfied=True)
         found = False
         for _, row in self._view.rows(compare.span):
             found = True

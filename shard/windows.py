@@ -10,13 +10,14 @@ a range that other buckets of are another shard's.
 Invariants:
 - inv05, inv17: a scan shows the rows of owned keys and tablets alone, and as many of them as were
   asked for: a short page still means the end;
-- what is nobody's of ours is not read, but between the buckets of one range;
+- of what is others' no more is read than a page for each window, but between the buckets of one
+  range;
 - a snapshot shows what the map gave to this shard when it was taken;
 - what no other shard has (leases, intents, cells) is shown as it is; so is a single row, whose
   owner the asker has found.
 
-Worked example: [a, b) and [c, d) are ours, [b, c) is shard-1's: a scan of all n rows reads those of
-[a, b), then those of [c, d).
+Worked example: [a, b) and [c, d) are ours, [b, c) is shard-1's: a scan of all n rows reads a page
+from a on, shows what of it is not in [b, c), and goes on at c where the page has ended in the gap.
 
 Tested in tests/unit/shard/test_windows.py.
 """
@@ -26,7 +27,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from kubebraid.base.keyspace import KeyRange
 from kubebraid.base.revision import Revision, TabletId
@@ -41,6 +42,8 @@ _KEY: Final[dict[bytes, Callable[[bytes], bytes]]] = {
     b"h": lambda stored: keycodec.split_history(stored)[0],
     b"k": keycodec.attached_key,
 }
+PAGE_ROWS: Final = 1_024  # so many rows of others may be read for each window
+T = TypeVar("T")
 _LAST: Final = b"\xff" * 16  # behind every stored row
 
 
@@ -131,30 +134,57 @@ class _Windowed:
     def scan(
         self, start: bytes, end: bytes, limit: int, *, reverse: bool = False
     ) -> list[tuple[bytes, bytes]]:
-        found: list[tuple[bytes, bytes]] = []
-        parts = self._windows().cut(start, end)
-        for low, high, shows in reversed(parts) if reverse else parts:
-            left = limit - len(found)
-            found += rows_shown(self._reader, (low, high), left, shows, reverse)
-            if len(found) >= limit:
-                break
-        return found
+        cuts = self._windows().cut(start, end)
+        if len(cuts) == 1 or reverse:
+            found: list[tuple[bytes, bytes]] = []
+            for low, high, shows in reversed(cuts):
+                left = limit - len(found)
+                found += rows_shown(self._reader, (low, high), left, shows, reverse) if left else []
+            return found
+        return self._paged(cuts, limit, self._reader.scan, _stored)
 
     def keys(self, start: bytes, end: bytes, limit: int) -> list[bytes]:
-        found: list[bytes] = []
-        for low, high, shows in self._windows().cut(start, end):
-            found += keys_shown(self._reader, (low, high), limit - len(found), shows)
-            if len(found) >= limit:
-                break
-        return found
+        cuts = self._windows().cut(start, end)
+        if len(cuts) == 1:
+            low, high, shows = cuts[0]
+            return keys_shown(self._reader, (low, high), limit, shows)
+        return self._paged(cuts, limit, self._reader.keys, _itself)
 
     def count(self, start: bytes, end: bytes, limit: int) -> int:
-        total = 0
-        for low, high, shows in self._windows().cut(start, end):
-            total += count_shown(self._reader, (low, high), limit - total, shows)
-            if total >= limit:
+        cuts = self._windows().cut(start, end)
+        if len(cuts) == 1:
+            low, high, shows = cuts[0]
+            return count_shown(self._reader, (low, high), limit, shows)
+        return len(self.keys(start, end, limit))
+
+    def _paged(
+        self,
+        cuts: Sequence[Window],
+        limit: int,
+        read: Callable[[bytes, bytes, int], list[T]],
+        key_of: Callable[[T], bytes],
+    ) -> list[T]:
+        """What several windows show. A page is read over the gaps behind its window: where there is
+        little in them, which is so of most, the next windows are read with it."""
+        found: list[T] = []
+        at, low = 0, cuts[0].low if cuts else b""
+        while at < len(cuts) and len(found) < limit:
+            low = max(low, cuts[at].low)
+            wanted = min(limit - len(found), PAGE_ROWS)
+            page = read(low, cuts[-1].high, wanted)
+            for row in page:
+                key = key_of(row)
+                while key >= cuts[at].high:
+                    at += 1
+                _, _, shows = cuts[at]
+                if key >= cuts[at].low and (shows is None or shows(key)):
+                    found.append(row)
+            if len(page) < wanted:
                 break
-        return total
+            low = key_of(page[-1]) + b"\x00"
+            while at < len(cuts) and cuts[at].high <= low:
+                at += 1
+        return found
 
 
 class WindowedSnapshot(_Windowed):
@@ -196,6 +226,14 @@ class WindowedEngine(_Windowed):
 
     def snapshot(self, start: bytes = b"", end: bytes = b"") -> WindowedSnapshot:
         return WindowedSnapshot(self._engine.snapshot(start, end), self._now())
+
+
+def _stored(row: tuple[bytes, bytes]) -> bytes:
+    return row[0]
+
+
+def _itself(key: bytes) -> bytes:
+    return key
 
 
 def window(engine: Engine, newest: Callable[[], TabletMap], shard: str) -> Engine:

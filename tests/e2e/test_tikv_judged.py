@@ -1,9 +1,10 @@
 """Twenty clients on a cluster whose shards are on TiKV, to which everything happens, judged twice.
 
 The run of test_robustness.py, its faults and both its judges; what is different is where shards
-keep their data: in one TiKV-protocol cluster of a PD and one store (tests/tikv), each in a store of
-its own. Shards are killed, stopped and cut off, and PD and its store are not: what they do to a
-shard when they fail is in tests/contract/test_tikv_traps.py and test_shards_on_tikv.py.
+keep their data: in one TiKV-protocol cluster of a PD and one store (tests/tikv), the rows of
+tablets in a space that they share. Shards are killed, stopped and cut off, and PD and its store are
+not: what they do to a shard when they fail is in tests/contract/test_tikv_traps.py and
+test_shards_on_tikv.py.
 
 One round of faults in CI, all kinds and all targets, in an order that kills the sequencer and stops
 a shard; three minutes and a new seed in the soak. KUBEBRAID_ROBUSTNESS_SEED=7 chooses another.

@@ -13,7 +13,7 @@ from itertools import pairwise
 import pytest
 
 from kubebraid.base import errors
-from kubebraid.base.across import AcrossCall, AcrossReply, Step, TxnId
+from kubebraid.base.across import AcrossCall, AcrossReply, Step, TxnId, Verdict
 from kubebraid.base.errors import RequestRefused
 from kubebraid.base.keyspace import KeyRange
 from kubebraid.base.ports import (
@@ -311,13 +311,22 @@ def test_inv17_a_call_planned_with_the_map_before_is_refused(name: str) -> None:
 
 
 class Txn:
-    """A transaction that puts b1 (shard-0, the primary) and c1 (shard-1), a step at a time."""
+    """A transaction that puts b1 (shard-0, the primary) and c1 (shard-1), a step at a time; with
+    `version` only where b1 has that one."""
 
-    def __init__(self, pair: Moving, number: int = 1) -> None:
+    def __init__(
+        self,
+        pair: Moving,
+        number: int = 1,
+        puts: tuple[bytes, ...] = (b"b1", b"c1"),
+        version: int = 0,
+    ) -> None:
         self.pair = pair
         self.txn = TxnId(1, number)
         request = rpc_pb2.TxnRequest()
-        for key in (b"b1", b"c1"):
+        if version:
+            request.compare.add(key=b"b1", target=rpc_pb2.Compare.VERSION, version=version)
+        for key in puts:
             request.success.add().request_put.CopyFrom(rpc_pb2.PutRequest(key=key, value=b"txn"))
         self.payload = request.SerializeToString()
 
@@ -350,6 +359,34 @@ class Txn:
         assert reply is not None
         assert not reply.refused
         return reply.first
+
+
+@pytest.mark.parametrize("step", ["arriving", "left"])
+def test_inv05_a_compare_is_judged_by_the_rows_of_its_owner_alone(step: str) -> None:
+    """The other shard has an older row of the key: of a copy, or of a view that lies behind."""
+    pair = Moving()
+    pair.put(b"a1")
+    pair.put(b"b1", b"first")
+    pair.put(b"c1")
+    pair.move(MOVED, "shard-1")
+    pair.lead(Phase.PREPARING, Phase.READY)
+    other = "shard-1"
+    if step == "left":
+        pair.lead(Phase.FROZEN)
+        pair.commit()
+        other = "shard-0"
+    for engine in pair.engines.values():
+        engine.catch_up()
+    pair.put(b"b1", b"second")
+    txn = Txn(pair, puts=(b"a1", b"c1"), version=2)
+    verdicts = {}
+    for name in SHARDS:
+        told = txn.lock(name)
+        pair.settle(5)
+        verdicts[name] = told[0].verdicts
+    owner = "shard-0" if other == "shard-1" else "shard-1"
+    assert verdicts[owner] == [Verdict(found=True, satisfied=True)]
+    assert verdicts[other] == [Verdict(found=False, satisfied=True)]
 
 
 def frozen_over(pair: Moving) -> Txn:

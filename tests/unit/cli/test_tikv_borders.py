@@ -23,20 +23,20 @@ def printed(capsys: pytest.CaptureFixture[str], *flags: str) -> str:
     return capsys.readouterr().out
 
 
-def test_one_tablet_has_three_borders_in_the_space_that_its_shards_share(
+def test_one_tablet_has_four_borders_in_the_space_that_its_shards_share(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The worked example of the module."""
     flags = ("--tikv-store=prod", "--shards=a,b", "--tablets=single")
     lines = [bytes.fromhex(line) for line in printed(capsys, *flags).splitlines()]
-    log = b"l\0\0\0\1" + bytes(8)
-    assert lines == [PROD, PROD + b"h", PROD + log, PROD + b"n", A, B]
+    fence, log = b"f\0\0\0\1", b"l\0\0\0\1" + bytes(8)
+    assert lines == [PROD, PROD + fence, PROD + b"h", PROD + log, PROD + b"n", A, B]
 
 
 def test_store_of_serve_has_no_slash(capsys: pytest.CaptureFixture[str]) -> None:
     lines = printed(capsys, "--tikv-store=kubebraid", "--tablets=single").splitlines()
     assert lines[0] == b"kubebraid\0\x09kubebraid".hex()
-    assert len(lines) == 4
+    assert len(lines) == 5
 
 
 def test_body_for_pd_has_the_same_keys_encoded(capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,6 +66,7 @@ def test_every_row_of_a_tablet_lies_between_a_border_of_its_own_and_the_next_one
             keycodec.newest(key),
             keycodec.history(key, 7),
             keycodec.log(tablet.id, 7),
+            keycodec.fence(tablet.id),
         ):
             border = region(stored)
             assert border.startswith(PROD + stored[:1]), "of its own kind"

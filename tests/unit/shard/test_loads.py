@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from kubebraid.base.errors import RequestRefused
 from kubebraid.base.ports import TabletLoad
 from kubebraid.shard import counts
 from kubebraid.shard.counts import FEW
-from kubebraid.shard.loads import ROWS_WEIGHED, SAMPLE_EVERY, TOLD_MS, WINDOW_MS
+from kubebraid.shard.loads import ROWS_WEIGHED, SAMPLE_EVERY, TOLD_MS, WEIGH_MS_MAX, WINDOW_MS
 from tests.unit.shard.fakes import A, B, Stand, put_call
 
 
@@ -58,6 +59,27 @@ def test_figures_are_made_once_a_second() -> None:
     stand.write(put_call(b"/a/1"))
     assert stand.owner.status().loads[A - 1] == before
     assert load_of(stand, A).keys == 1
+
+
+def test_a_store_that_is_slow_is_asked_for_some_ranges_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The loop that asks serves nobody meanwhile."""
+    stand = Stand()
+    for key in (b"/a/1", b"/b/1"):
+        stand.write(put_call(key))
+    read = stand.engine.scan
+
+    def slow(*asked: Any, **how: Any) -> list[tuple[bytes, bytes]]:
+        stand.clock.ms += WEIGH_MS_MAX
+        return read(*asked, **how)
+
+    monkeypatch.setattr(stand.engine, "scan", slow)
+    found = []
+    for _ in range(5):
+        stand.clock.ms += TOLD_MS
+        found.append([load.keys for load in stand.owner.status().loads])
+    assert [sum(keys) for keys in found] == [0, 1, 1, 2, 2], "one of the five, each time"
 
 
 def test_the_slow_hundredth_is_of_sampled_writes() -> None:

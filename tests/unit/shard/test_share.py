@@ -31,7 +31,10 @@ def test_verdict_says_whether_a_key_was_met_and_whether_all_hold() -> None:
     first = CompareOp(span, CompareTarget.VERSION, CompareResult.EQUAL, 1)
     some = CompareOp(span, CompareTarget.VERSION, CompareResult.GREATER, 0)
     other = compare(b"/z", CompareTarget.VERSION, CompareResult.EQUAL, 7)
-    assert share(stand).verdicts(txn([first, some, other])) == [
+    one = compare(b"/a/y", CompareTarget.VERSION, CompareResult.EQUAL, 1)
+    of_others = share(stand).verdicts(txn([one]), lambda key: key != b"/a/y")
+    assert of_others == [Verdict(False, True)], "whatever row is here"
+    assert share(stand).verdicts(txn([first, some, other]), lambda key: True) == [
         Verdict(True, False),
         Verdict(True, True),
         Verdict(False, True),
