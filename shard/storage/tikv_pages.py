@@ -32,6 +32,8 @@ Row = tuple[bytes, bytes]
 ROWS_FIRST: Final = 64
 ROWS_MAX: Final = 1_024
 KEYS_MAX: Final = 512  # of keys of up to 7 000 bytes: below what the client takes
+ROWS_LARGE: Final = 16  # a page of fewer has large rows
+LARGE_MAX: Final = 4_096  # places that are remembered
 BYTES_WANTED: Final = 1 << 20  # of a page: a quarter of what the client takes
 GETS: Final = 16  # at a time
 LOCKED_PAUSE_S: Final = 0.05
@@ -54,10 +56,12 @@ async def patient(
 
 
 class Pages:
-    """Scans of one engine, with the page size that suits its rows."""
+    """Scans of one engine, with the page size that suits its rows: those that were read last, or
+    where large ones were met before. A page that the client does not take costs it seconds."""
 
     def __init__(self) -> None:
         self._rows = ROWS_FIRST
+        self._large: dict[bytes, int] = {}  # start of a page with large rows -> how many suit
 
     async def rows(
         self, client: Client, at: int, start: bytes, end: bytes, limit: int
@@ -65,7 +69,7 @@ class Pages:
         """At most `limit` rows of [start, end) at timestamp `at`, ascending."""
         found: list[Row] = []
         while start < end and len(found) < limit:
-            wanted = min(self._rows, limit - len(found))
+            wanted = min(self._large.get(start, self._rows), limit - len(found))
             try:
                 page = await client.snapshot(at, False).scan(start, end, wanted, True, False)
             # tikv-client raises plain Exception: there is nothing narrower to catch.
@@ -74,11 +78,20 @@ class Pages:
                     raise
                 page = await _by_key(client, at, await keys(client, at, start, end, wanted))
             found += page
+            if page:
+                self._note(start, page)
             if len(page) < wanted:
                 break
             start = page[-1][0] + b"\0"
-            self._rows = suitable(page, self._rows)
         return found
+
+    def _note(self, start: bytes, page: list[Row]) -> None:
+        self._rows = suitable(page, self._rows)
+        self._large.pop(start, None)
+        if self._rows < ROWS_LARGE:
+            self._large[start] = self._rows
+            if len(self._large) > LARGE_MAX:
+                del self._large[next(iter(self._large))]
 
 
 def suitable(page: list[Row], rows: int) -> int:

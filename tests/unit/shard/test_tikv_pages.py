@@ -80,6 +80,30 @@ def test_page_that_is_too_long_is_read_by_its_keys_and_the_next_ones_are_short()
     assert fake.gets <= 2 * ROWS_MAX
 
 
+def test_where_large_rows_were_met_a_page_is_short_from_its_beginning() -> None:
+    """Whatever was read between: a page that is refused costs the client's own tries, seconds."""
+    rows = {b"a%d" % number: bytes(1_000_000) for number in range(5)}
+    rows |= {b"b%06d" % number: b"v" for number in range(500)}
+    fake, pages = Fake(rows), Pages()
+
+    def scan(start: bytes, end: bytes) -> int:
+        client = cast("Client", fake)
+        return len(asyncio.run(pages.rows(client, TS, start, end, ROWS_FIRST)))
+
+    for _ in range(5):
+        assert scan(b"a", b"b") == 5
+        for number in range(8):
+            assert scan(b"b%06d" % number, b"c") == ROWS_FIRST
+    assert fake.refused == 1
+    for key in [key for key in fake.rows if key < b"b"]:
+        fake.rows[key] = b"small"
+    for _ in range(3):
+        assert scan(b"a", b"b") == 5
+    fake.scans.clear()
+    assert scan(b"a", b"b") == 5
+    assert len(fake.scans) == 1, "forgotten where they are small by now"
+
+
 def test_error_of_another_kind_is_raised() -> None:
     class Broken(Fake):
         async def scan(self, *_: Any) -> list[tuple[bytes, bytes]]:
