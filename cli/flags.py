@@ -64,6 +64,16 @@ class Command(NamedTuple):
         return PREFIXES if self.like_etcd else PREFIXES[:1]
 
 
+# Of whoever keeps rows; dev-cluster hands them on to its shards.
+ENGINE: Final = (
+    Flag(
+        "engine",
+        "rocksdb",
+        "memory keeps nothing: for tests; tikv is a trial, and needs --pd",
+        ("rocksdb", "memory", "tikv"),
+    ),
+    Flag("pd", "", "HOST:PORT of TiKV's PD, several separated by commas: for --engine=tikv"),
+)
 FLAGS: Final = (
     Flag("data-dir", "default.kubebraid", "where everything is kept"),
     Flag(
@@ -93,13 +103,7 @@ FLAGS: Final = (
         "what carries gRPC; auto is native where it is installed",
         ("auto", "native", "grpcio"),
     ),
-    Flag(
-        "engine",
-        "rocksdb",
-        "memory keeps nothing: for tests; tikv is a trial, and needs --pd",
-        ("rocksdb", "memory", "tikv"),
-    ),
-    Flag("pd", "", "HOST:PORT of TiKV's PD, several separated by commas: for --engine=tikv"),
+    *ENGINE,
     Flag("tikv-store", "kubebraid", "name of the store in TiKV: one process serves it at a time"),
     Flag(
         "tablets",

@@ -18,7 +18,7 @@ from typing import Final
 
 from kubebraid.base.limits import PROGRESS_INTERVAL_MS, REQUEST_BYTES_MAX, TXN_OPS_MAX
 
-from .flags import Command, Flag
+from .flags import ENGINE, Command, Flag
 from .logs import FORMATS, LEVELS, OUTPUTS
 
 _FILE: Final = (
@@ -49,15 +49,6 @@ _TABLETS: Final = Flag(
     "kubernetes",
     "layout of a new cluster: kubernetes, single, prefixes, or a file of them; "
     "a prefix may have hash buckets: /registry/events/=4",
-)
-_ENGINE: Final = (
-    Flag(
-        "engine",
-        "rocksdb",
-        "memory keeps nothing: for tests; tikv is a trial, and needs --pd",
-        ("rocksdb", "memory", "tikv"),
-    ),
-    Flag("pd", "", "HOST:PORT of TiKV's PD, several separated by commas: for --engine=tikv"),
 )
 # Of a router; dev-cluster hands them on to its routers.
 ROUTER_PASSED: Final = (
@@ -108,7 +99,7 @@ SHARD: Final = Command(
         Flag("listen", "", "host:port for the routers"),
         Flag("advertise", "", "host:port that the routers are told; empty is --listen"),
         Flag("data-dir", "", "where its tablets are kept; not used with --engine=tikv"),
-        *_ENGINE,
+        *ENGINE,
         Flag(
             "tikv-store",
             "",
@@ -147,7 +138,7 @@ DEV_CLUSTER: Final = Command(
         Flag("coordinators", "3", "how many: 1, 3 or 5"),
         Flag("shards", "3", "how many"),
         Flag("routers", "2", "how many"),
-        *_ENGINE,
+        *ENGINE,
         Flag(
             "tikv-store",
             "",

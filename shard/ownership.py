@@ -39,10 +39,9 @@ from .foreign import Foreign
 from .lease import LeaseTable
 from .seal import Sealed, unpack_lease
 from .storage.engine import Batch, Engine, Reader
-from .windows import has_rows, window
+from .windows import window
 
 _DATA: Final = ((b"h", b"i"), (b"l", b"m"), (b"n", keycodec.NEWEST_END))
-_KEYS: Final = (_DATA[0], _DATA[2])
 
 
 class Ownership:
@@ -253,11 +252,8 @@ def _owns(tablets: TabletMap, shard: str, area: Area) -> bool:
 
 def _has_data(engine: Engine, shard: str, tablets: TabletMap) -> bool:
     """Whether there are versions or log rows: in a space that shards share, of this one's."""
-    if not engine.shares_rows:
-        return has_rows(engine, _DATA)
-    ids = [tablet.id for tablet in tablets.tablets if tablet.shard == shard]
-    logs = [(keycodec.log(tablet, 0), keycodec.log(tablet + 1, 0)) for tablet in ids]
-    return has_rows(window(engine, lambda: tablets, shard), (*_KEYS, *logs))
+    ours = window(engine, lambda: tablets, shard)
+    return any(ours.scan(low, high, 1) for low, high in _DATA)
 
 
 def adopt(

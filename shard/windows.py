@@ -239,8 +239,3 @@ def _itself(key: bytes) -> bytes:
 def window(engine: Engine, newest: Callable[[], TabletMap], shard: str) -> Engine:
     """What of an engine a shard may serve."""
     return WindowedEngine(engine, newest, shard) if engine.shares_rows else engine
-
-
-def has_rows(reader: Reader, ranges: Sequence[tuple[bytes, bytes]]) -> bool:
-    """Whether there is a row in one of these."""
-    return any(reader.scan(low, high, 1) for low, high in ranges)

@@ -7,7 +7,6 @@ a comparison of every stored row. What it is not: the coordinators' decisions, o
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TypeAlias
 
 import pytest
 from hypothesis import given, settings
@@ -21,39 +20,9 @@ from kubebraid.base.tabletmap import Tablet, TabletMap
 from kubebraid.proto import requests
 from kubebraid.shard.reshard import copier as copier_module
 from tests.moving import MOVED, SYSTEM, Moving
+from tests.moving_steps import KEYS, WORDS, Ops, act
 
-KEYS = [b"b%d" % n for n in range(6)]
-OPS = st.lists(
-    st.tuples(
-        st.sampled_from(["put", "put", "delete", "twice", "leased", "revoke", "turn", "other"]),
-        st.sampled_from(KEYS),
-    ),
-    max_size=60,
-)
-
-
-Ops: TypeAlias = list[tuple[str, bytes]]
-
-
-def act(pair: Moving, op: str, key: bytes) -> None:
-    lease = 1 + KEYS.index(key) % 2
-    match op:
-        case "put":
-            pair.put(key, b"v%d" % pair.clock.ms)
-        case "delete":
-            pair.delete(key)
-        case "twice":
-            pair.put_twice(key)
-        case "leased":
-            pair.grant(lease)  # refused where it is there
-            pair.put(key, b"leased", lease)
-        case "revoke":
-            pair.revoke(lease)
-        case "other":
-            pair.put(b"c" + key)
-            pair.put(b"a" + key)
-        case _:
-            pair.settle(3)
+OPS = st.lists(st.tuples(st.sampled_from(WORDS), st.sampled_from(KEYS)), max_size=60)
 
 
 @pytest.fixture(autouse=True)
@@ -65,17 +34,14 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 @given(OPS, OPS, OPS)
 def test_inv05_a_move_brings_every_row(before: Ops, during: Ops, late: Ops) -> None:
     pair = Moving()
-    for op, key in before:
-        act(pair, op, key)
+    act(pair, *before)
     pair.move(MOVED, "shard-1")
     pair.phase(Phase.PREPARING)
-    for op, key in during:
-        act(pair, op, key)
+    act(pair, *during)
     pair.settle(400)
     assert pair.reports["shard-1"].verified
     pair.phase(Phase.READY)
-    for op, key in late:
-        act(pair, op, key)
+    act(pair, *late)
     before_switch = {**pair.rows("shard-0")}
     pair.phase(Phase.FROZEN)
     assert pair.put(KEYS[0]).error is errors.OTHER_MAP, "sealed"
@@ -85,8 +51,7 @@ def test_inv05_a_move_brings_every_row(before: Ops, during: Ops, late: Ops) -> N
     pair.commit()
     assert pair.rows("shard-1") == before_switch
     assert pair.log("shard-1", MOVED) == pair.log("shard-0", MOVED)
-    for op, key in late:
-        act(pair, op, key)
+    act(pair, *late)
     pair.phase(Phase.DRAINING)
     pair.settle(300)
     assert pair.reports["shard-0"].served, "clean"
@@ -104,15 +69,13 @@ def test_inv05_a_move_brings_every_row(before: Ops, during: Ops, late: Ops) -> N
 @given(OPS, OPS)
 def test_inv07_a_split_cuts_the_log_by_its_keys(before: Ops, during: Ops) -> None:
     pair = Moving()
-    for op, key in before:
-        act(pair, op, key)
+    act(pair, *before)
     moved = pair.tablets.by_id()[MOVED]
     left = replace(moved, id=11, name="left", span=KeyRange(b"b", b"b3"))
     right = replace(moved, id=12, name="right", span=KeyRange(b"b3", b"c"))
     pair.plan(Kind.SPLIT, "shard-0", (MOVED,), left, right)
     pair.phase(Phase.PREPARING)
-    for op, key in during:
-        act(pair, op, key)
+    act(pair, *during)
     pair.settle(300)
     pair.phase(Phase.READY)
     pair.phase(Phase.FROZEN)

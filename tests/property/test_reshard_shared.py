@@ -26,12 +26,10 @@ from kubebraid.shard.storage.engine import DELETE_RANGE, Batch
 from kubebraid.shard.storage.tikv_errors import EngineFenced
 from tests import moving
 from tests.moving import MOVED, SYSTEM, Moving
+from tests.moving_steps import KEYS, WORDS, Ops, act
 from tests.shared_rows import Journal, Sharing, engines_that_share
 
-KEYS = [b"b%d" % n for n in range(6)]
-WORDS = ["put", "put", "delete", "twice", "leased", "revoke", "turn", "other"]
 OPS = st.lists(st.tuples(st.sampled_from(WORDS), st.sampled_from(KEYS)), max_size=40)
-Ops: TypeAlias = list[tuple[str, bytes]]
 Rows: TypeAlias = dict[bytes, bytes]
 LEFT, RIGHT, JOINED = 11, 12, 13
 
@@ -41,28 +39,6 @@ def one_row_space(monkeypatch: pytest.MonkeyPatch) -> None:
     """And small pieces."""
     monkeypatch.setattr(moving, "engines_of", engines_that_share)
     monkeypatch.setattr(copier_module, "COPY_PIECE_BYTES_MAX", 100)
-
-
-def act(pair: Moving, *ops: tuple[str, bytes]) -> None:
-    for op, key in ops:
-        lease = 1 + KEYS.index(key) % 2
-        match op:
-            case "put":
-                pair.put(key, b"v%d" % pair.clock.ms)
-            case "delete":
-                pair.delete(key)
-            case "twice":
-                pair.put_twice(key)
-            case "leased":
-                pair.grant(lease)  # refused where it is there
-                pair.put(key, b"leased", lease)
-            case "revoke":
-                pair.revoke(lease)
-            case "other":
-                pair.put(b"c" + key)
-                pair.put(b"a" + key)
-            case _:
-                pair.settle(3)
 
 
 # -- what is stored, and who wrote it --------------------------------------------------------------
