@@ -35,7 +35,7 @@ e2e: dev ## whole processes, and real peers beside them
 cluster: dev ## three coordinators, three shards, two routers: etcd's clients, kube-apiserver, kills and cuts
 	KUBEBRAID_CLUSTER_PEERS=1 tests/peers/build.sh && $(BIN)/python -m pytest -m "cluster and not slow" --ignore-glob="*/test_cluster_*" tests
 	KUBEBRAID_E2E_STORE=cluster $(BIN)/python -m pytest -m "e2e and not slow" $(filter-out %_workload.py,$(wildcard tests/e2e/test_cluster_*.py tests/e2e/test_etcdctl*.py)) tests/e2e/test_watch_streams.py tests/conformance/test_api_table.py
-tikv: dev ## shards on TiKV, of one store: the engine, the API table, kills and cuts, kube-apiserver
+tikv: dev ## shards on TiKV, of one store and of three: the engine, the API table, kills and cuts, kube-apiserver
 	tests/peers/build.sh && tests/tikv/build.sh && KUBEBRAID_REQUIRE_PEERS=1 KUBEBRAID_E2E_STORE=tikv $(BIN)/python -m pytest -n 3 --dist=loadfile -m "(tikv or e2e) and not slow" tests/contract $(wildcard tests/e2e/test_*tikv*.py) tests/conformance/test_api_table.py
 model: dev ; tests/peers/fetch_tlc.sh && $(BIN)/python -m tests.model.run ## docs/model, checked by TLC (Java 11 or newer)
 

@@ -316,8 +316,6 @@ def test_silent_store_fails_a_write_at_its_deadline(own_cluster: Cluster, impati
     engine.close()
 
 
-# The test store does not always bring a region to its third store: CI has clusters of one.
-@pytest.mark.slow
 def test_one_of_three_stores_is_killed_and_no_acknowledged_batch_is_lost(
     tmp_path: Path, tikv_cluster: Cluster
 ) -> None:

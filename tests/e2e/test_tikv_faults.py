@@ -139,8 +139,6 @@ def seed(default: int) -> int:
     return int(os.environ.get("KUBEBRAID_FAULTS_SEED", default))
 
 
-# The test store does not always bring a region to its third store: CI has clusters of one.
-@pytest.mark.slow
 def test_one_fault_of_each_sort_loses_nothing(bed: Bed) -> None:
     played(bed, seed(CI_SEED), iter([FAULTS]))
 

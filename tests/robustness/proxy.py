@@ -116,7 +116,7 @@ class _End(asyncio.Protocol):
         self.waiting.clear()
         if self.transport is not None:
             socket_ = self.transport.get_extra_info("socket")
-            if socket_ is not None:
+            if socket_ is not None and socket_.fileno() >= 0:  # it may be over already
                 socket_.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
             self.transport.abort()
 

@@ -180,3 +180,16 @@ def test_server_that_is_away_ends_the_connection() -> None:
         writer.close()
 
     play(scene)
+
+
+def test_connection_that_is_over_is_reset_without_a_word() -> None:
+    async def scene(relay: Relay) -> None:
+        _, writer = await dial(relay)
+        await asyncio.sleep(SOON_S)
+        ends = list(relay.ends)
+        writer.transport.abort()
+        await asyncio.sleep(SOON_S)
+        for end in ends:  # as a dial does whose client has left meanwhile
+            end.abort()
+
+    play(scene)

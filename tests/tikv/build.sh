@@ -53,13 +53,15 @@ if ! have pd; then
   build pd -tags without_dashboard github.com/tikv/pd/cmd/pd-server # without its web pages
 fi
 
-# Two faults of the library are mended in a copy (an overlay over the module cache is refused by Go 1.26):
+# Three faults of the library are mended in a copy (an overlay over the module cache is refused by Go 1.26):
 # - Having applied raft entries it empties them, while some wait to be sent: a follower gets empty ones and panics.
 # - Locks are in memory only. A store that starts restores them from its raft log, but reads one kind of entries and by
 #   default writes another; what it cannot read it passes over without a word. So a killed store forgot what had been
 #   prewritten, and the rows of a committed transaction whose locks no client had settled yet were lost. Now the kind
 #   that is written is read. (Writing the other kind would not do: applying a commit of that kind it looks for the lock
 #   in the store before the batch under way, where a newer one may be.)
+# - A snapshot that was made before and is asked for again (for another replica, or because the first got lost) is sent
+#   without the description of its files, and the store that receives it panics. Now it is sent with it.
 # Without checklinkname=0 the linker refuses how modules of 2021 reach into Go's runtime.
 if ! have store; then
   enter store
@@ -68,6 +70,28 @@ if ! have store; then
   chmod -R u+w unistore
   change unistore/tikv/raftstore/applier.go '^\(\s*\)apply\.entries\[i\] = eraftpb\.Entry{}$' '\1_ = i'
   change unistore/server/server.go 'raftstore\.RestoreLockStore(' 'raftstore.RestoreLocks('
+  change unistore/tikv/raftstore/peer_storage.go 's\.Build(snap, region, snapshotData, &snapshotStatics, mgr)' \
+    'buildDescribed(s, snap, region, snapshotData, \&snapshotStatics, mgr)'
+  cat > unistore/tikv/raftstore/build_described.go << 'END'
+package raftstore
+
+import (
+	"github.com/pingcap/kvproto/pkg/metapb"
+	"github.com/pingcap/kvproto/pkg/raft_serverpb"
+)
+
+// buildDescribed builds a snapshot, and says what is in it also if it was built before.
+func buildDescribed(s Snapshot, of *regionSnapshot, region *metapb.Region, data *raft_serverpb.RaftSnapshotData,
+	statistics *SnapStatistics, manager *SnapManager) error {
+	if err := s.Build(of, region, data, statistics, manager); err != nil {
+		return err
+	}
+	if built, ok := s.(*Snap); ok && data.Meta == nil {
+		data.FileSize, data.Version, data.Meta = built.TotalSize(), snapshotVersion, built.MetaFile.Meta
+	}
+	return nil
+}
+END
   cat > unistore/tikv/raftstore/restore_locks.go << 'END'
 package raftstore
 
