@@ -95,14 +95,14 @@ def revision_of(call: Line, lines: list[Line]) -> int:
     return 0
 
 
-def check_extent(verdict: Verdict, seconds: float, faults_min: int = FAULTS_MIN) -> None:
+def check_extent(verdict: Verdict, seconds: float) -> None:
     """A run in which little happened proves little."""
     assert set(verdict.shares) == set(SHARDS)
     assert min(verdict.shares.values()) >= SHARE_MIN, verdict.shares
     assert verdict.told_shards == set(SHARDS), "a watch of all keys tells of all shards"
     assert verdict.calls.total() >= CALLS_PER_S_MIN * seconds, verdict
     faults = [injected.fault for injected in verdict.injected]
-    assert len(faults) >= faults_min, verdict
+    assert len(faults) >= FAULTS_MIN, verdict
     assert {fault.kind for fault in faults} == set(Kind), verdict
     assert {fault.target for fault in faults} == set(Target), verdict
     assert verdict.reigns > 1, "the sequencer never changed hands"

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
+from statistics import median
 from typing import Final
 
 import pytest
@@ -28,9 +29,9 @@ from tests.e2e.ledger import SHARD_NAMES
 from tests.e2e.load import Load
 from tests.e2e.processes import Peers, Supervisor
 from tests.e2e.reshard_ops import Ctl
-from tests.e2e.reshard_traffic import Snapshots, Traffic, Watched, settled
+from tests.e2e.reshard_traffic import WRITERS, Snapshots, Traffic, Watched, settled
 from tests.e2e.store import Kind, Store, need_tikv_client, tikv_flags
-from tests.e2e.tikv_hosts import LAYOUT, Hosts, first_writes_s
+from tests.e2e.tikv_hosts import LAYOUT, Hosts, first_writes_s, shard_of
 from tests.tikv.cluster import Cluster
 
 pytestmark = pytest.mark.tikv
@@ -41,6 +42,12 @@ SLOW_S_MAX: Final = 15.0  # and none than this
 KILLS_CI, KILLS_SOAK = 5, 50
 STOPPED_S: Final = 10.0
 DEPOSED_CI, DEPOSED_SOAK = 5, 50  # shards whose process was stopped
+HAND_OVERS: Final = 6
+PAUSE_MS: Final = 100.0
+HANDED_S: Final = 0.5  # a write that waits for a hand-over began at most so long before it
+FEW_WRITERS: Final = 6
+QUICK_S: Final = 0.02  # between two writes of each of the few
+WRITES_BETWEEN: Final = 10
 GOES_ON_S_MAX: Final = 30.0
 READYZ_EVERY_S: Final = 1.0
 READYZ_MIN: Final = 5
@@ -72,11 +79,13 @@ def site(tmp_path_factory: pytest.TempPathFactory, peers: Peers) -> Iterator[Sit
 
 
 @contextmanager
-def judged(site: Site, name: str) -> Iterator[Traffic]:
-    """20 writers while the block runs, and the judge of their writes."""
+def judged(
+    site: Site, name: str, writers: int = WRITERS, pace_s: float = PACE_S
+) -> Iterator[Traffic]:
+    """Writers while the block runs, and the judge of their writes."""
     draw = random.Random(name)
     endpoints = site.store.endpoints
-    traffic = Traffic(endpoints, name, pace_s=PACE_S)
+    traffic = Traffic(endpoints, name, writers, pace_s=pace_s)
     try:
         with Watched(endpoints) as one, Watched(endpoints[::-1]) as other:
             with traffic:
@@ -166,6 +175,43 @@ def test_nothing_of_a_deposed_shard_lands_when_it_wakes(site: Site) -> None:
 @pytest.mark.slow
 def test_nothing_of_fifty_deposed_shards_lands_when_they_wake(site: Site) -> None:
     deposed(site, DEPOSED_SOAK)
+
+
+# ---------------------------------------------------------------------------------------- hand-over
+
+
+def paused_ms(traffic: Traffic, shard: str, since_s: float) -> float:
+    """The longest that one of its writes took that began since then, less what one took before."""
+    took_s = {True: [0.0], False: [0.0]}
+    for write in traffic.acknowledged():
+        if shard_of(write) == shard:
+            took_s[write.began_s >= since_s - HANDED_S].append(write.took_s)
+    return (max(took_s[True]) - median(took_s[False])) * 1_000
+
+
+def test_writes_wait_a_moment_for_a_planned_hand_over_and_see_no_error(site: Site) -> None:
+    hosts, pauses_ms = site.hosts, []
+    with judged(site, "handed-", FEW_WRITERS, QUICK_S) as traffic:
+        hosts.others_old_enough(())
+        for _ in range(HAND_OVERS):
+            shard, seats = random.choice(SHARD_NAMES), hosts.seats()
+            target = random.choice([host for host in SHARD_NAMES if host != seats[shard]])
+            began_s = time.monotonic()
+            ctl(site, "shard", "hand-over", shard, f"--to={target}")
+            traffic.wait_for_more(WRITES_BETWEEN, GOES_ON_S_MAX)
+            assert hosts.seats()[shard] == target
+            pauses_ms.append(paused_ms(traffic, shard, began_s))
+        host, shards = hosts.busiest()
+        hosts.others_old_enough({host})
+        began_s = hosts.terminate(host)
+        hosts.spare(host)
+        traffic.wait_for_more(WRITES_BETWEEN, GOES_ON_S_MAX)
+        assert host not in hosts.seats().values()
+        of_sigterm = {shard: round(paused_ms(traffic, shard, began_s)) for shard in shards}
+        traffic.check_calm()
+    print(f"hand-overs: {[round(ms) for ms in pauses_ms]} ms; SIGTERM: {of_sigterm} ms")
+    print(f"goal: below {PAUSE_MS} ms")
+    assert max(*pauses_ms, *of_sigterm.values()) < 10 * PAUSE_MS
 
 
 # ----------------------------------------------------------------------------------- kube-apiserver

@@ -119,6 +119,10 @@ class Hosts:
         """SIGKILL; when."""
         return self._signal(host, signal.SIGKILL)
 
+    def terminate(self, host: str) -> float:
+        """SIGTERM; when."""
+        return self._signal(host, signal.SIGTERM)
+
     def stop(self, host: str) -> float:
         """SIGSTOP; when."""
         return self._signal(host, signal.SIGSTOP)
