@@ -22,7 +22,8 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +37,7 @@ from tests.robustness.proxy import HOST, Relay
 COORDINATORS: Final = ("coordinator-0", "coordinator-1", "coordinator-2")
 ROUTERS: Final = ("router-0", "router-1")
 START_S_MAX: Final = 60.0
+LINKED: Final = '"link opened"'  # in a log: it reached somebody
 LOOK_S: Final = 0.5  # how long bytes are counted to find the holder
 
 
@@ -114,13 +116,16 @@ class Cluster:
         return [*argv, state, f"--initial-shards={','.join(SHARDS)}", f"--tablets={LAYOUT}"]
 
     async def _listening(self, names: Sequence[str]) -> None:
-        end = asyncio.get_running_loop().time() + START_S_MAX
         for name in names:
-            while not listens(self._ports[name]):
-                self.check()
-                if asyncio.get_running_loop().time() > end:
-                    raise Timeout(f"{name} did not listen after {START_S_MAX:g} s")
-                await asyncio.sleep(0.1)
+            await self._wait(f"{name} to listen", partial(listens, self._ports[name]))
+
+    async def _wait(self, what: str, probe: Callable[[], bool]) -> None:
+        end = asyncio.get_running_loop().time() + START_S_MAX
+        while not probe():
+            self.check()
+            if asyncio.get_running_loop().time() > end:
+                raise Timeout(f"waited {START_S_MAX:g} s for {what}")
+            await asyncio.sleep(0.1)
 
     def check(self) -> None:
         """Nobody has ended by itself."""
@@ -139,9 +144,17 @@ class Cluster:
     async def kill(self, name: str, away_s: float) -> None:
         """SIGKILL, and a new start."""
         self.processes[name].kill()
+        links = self._links(name)
         await asyncio.sleep(away_s)
         self._start(name, founded=True)
-        await self._listening([name])
+        if name in SHARDS:  # if another host stands in for it, it listens nowhere
+            await self._wait(f"{name} to be linked", lambda: self._links(name) > links)
+        else:
+            await self._listening([name])
+
+    def _links(self, name: str) -> int:
+        """How many it has made so far, by its log."""
+        return self.processes[name].text().count(LINKED)
 
     async def stop(self, name: str, away_s: float) -> None:
         """SIGSTOP, and SIGCONT."""

@@ -185,6 +185,7 @@ class Cluster:
         return any(rule.get("id") == "keyspaces/0" for rule in rules)
 
     def _replicated(self) -> bool:
+        assert all(store.alive for store in self.stores), "a store has ended at the start"
         wanted = min(len(self.stores), REPLICAS_MAX)
         regions = self.regions()
         whole = [
