@@ -119,7 +119,8 @@ class Rejoined:
                 if value is None:
                     raise SnapshotDamaged(f"the version of {key!r} at {before} is not in it")
                 self._batch.delete(stored)
-                self._newest(key, value)
+                # A deletion behind the head's revision may have ended it.
+                self._newest(key, keycodec.pack_row(keycodec.unpack_superseded(value).row))
 
     def _lease(self, lease: LeaseId, row: LeaseRow) -> None:
         """The home's word before that of a guest, which knows no more than the TTL."""

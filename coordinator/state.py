@@ -27,10 +27,11 @@ from kubebraid.base.tabletmap import TabletMap
 
 from .rows import Stored, migration_of, migration_row, tablet_of, tablet_row
 
-FORMAT: Final = 5
+FORMAT: Final = 6
 # 1: before there were leases, shards and buckets; 2: before adoptions and migrations; 3: before
-# hosts; 4: before rows that shards share.
-READABLE: Final = (1, 2, 3, 4, FORMAT)
+# hosts; 4: before rows that shards share; 5: as 6, but no row of a shard tells of its own end
+# (shard/keycodec.py), and a program that does not know of that would misread those that do.
+READABLE: Final = (1, 2, 3, 4, 5, FORMAT)
 Fields: TypeAlias = list[Any]  # type: ignore[explicit-any]  # JSON has any shape
 NEVER_COMPACTED: Final[Revision] = -1  # etcd: even Compact(0) is taken once
 

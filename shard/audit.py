@@ -6,7 +6,8 @@ is not: a repair, nor the engine's own checksums (reading every row verifies tho
 Invariants checked, with R the fence of the row's tablet and F the compaction floor:
 - an n or h row decodes, names its own key, 1 <= version, create <= mod <= R, and its bytes are
   those of its header;
-- no older version of a key is newer than its n row;
+- no older version of a key is newer than its n row; what was ended, was so behind its mod, and is
+  no n row;
 - what was written or deleted above F is named by the log row of its revision, and what the log
   names above F is there, as is the version that it says was replaced;
 - a key with a lease is attached to it, the lease exists, and no attachment names another key.
@@ -34,7 +35,7 @@ from kubebraid.proto.kvwire import key_of, key_value, value_of
 
 from . import fencing, keycodec, mvcc
 from .fencing import FenceDamaged
-from .keycodec import LogChange
+from .keycodec import LogChange, Superseded
 from .storage.engine import Reader
 
 _UNREADABLE: Final = (AssertionError, IndexError, ValueError, struct.error)
@@ -104,9 +105,12 @@ class Audit:
         for page in self._pages(*keycodec.newest_bounds(EVERYTHING)):
             for stored, value in page:
                 self.report.keys += 1
-                row = self._row(stored[1:], value)
-                if row is None:
+                found = self._row(stored[1:], value)
+                if found is None:
                     continue
+                row, ended = found
+                if ended:
+                    self.report.find(f"the newest row of {stored[1:]!r} was ended at {ended}")
                 self._newer_than_history(stored[1:], row)
                 if not row.lease:
                     continue
@@ -127,10 +131,19 @@ class Audit:
                 if not value:
                     self._known(key, revision)
                     continue
-                row = self._row(key, value)
-                if row is not None and row.mod != revision:
-                    self.report.find(f"the version of {key!r} at {revision} says {row.mod}")
+                found = self._row(key, value)
+                if found is not None:
+                    self._older(key, revision, found)
             yield
+
+    def _older(self, key: bytes, revision: Revision, found: Superseded) -> None:
+        row, ended = found
+        if row.mod != revision:
+            self.report.find(f"the version of {key!r} at {revision} says {row.mod}")
+        if 0 < ended <= row.mod:
+            self.report.find(f"the version of {key!r} at {revision} was ended at {ended}")
+        elif ended:
+            self._known(key, ended)
 
     def _newer_than_history(self, key: bytes, row: Row) -> None:
         found = self._reader.scan(keycodec.history_prefix(key), keycodec.history_end(key), 1)
@@ -138,12 +151,16 @@ class Audit:
         if found and keycodec.split_history(found[0][0])[1] > row.mod:
             self.report.find(f"an older version of {key!r} is newer than its row at {row.mod}")
 
-    def _row(self, key: bytes, value: bytes) -> Row | None:
+    def _row(self, key: bytes, value: bytes) -> Superseded | None:
         """A decoded row whose own rules hold."""
-        if len(value) <= keycodec.ROW_HEADER_BYTES:
+        try:
+            found = keycodec.unpack_superseded(value)
+        except struct.error:
+            found = None
+        if found is None or not found.row.raw:
             self.report.find(f"the row of {key!r} is cut short")
             return None
-        row = keycodec.unpack_row(value)
+        row = found.row
         named = f"the row of {key!r} at {row.mod}"
         try:
             again = key_value(key, row.create, row.mod, row.version, value_of(row.raw), row.lease)
@@ -156,7 +173,7 @@ class Audit:
         if not (row.version >= 1 and row.create <= row.mod):
             self.report.find(f"{named} has version {row.version} and was created at {row.create}")
         self._known(key, row.mod)
-        return row
+        return found
 
     def _known(self, key: bytes, revision: Revision) -> None:
         """The fence has reached the revision, and the log names the key there."""

@@ -6,7 +6,8 @@ is not: a guard of stored bytes (RocksDB checks its own blocks), nor equal to et
 same history: etcd hashes its own file layout.
 
 Invariants: the number depends on keys, versions and their revisions up to R and on the floor alone:
-not on tablets, on what compaction has already removed, or on anything written after R.
+not on tablets, on what compaction has already removed, on how a deletion is stored, or on anything
+written after R.
 
 Worked example: put a at 2, put a at 3, delete a at 4; floor 3, R 4: the versions 3 and 4 are
 hashed; version 2 is invisible at 3, whether or not it was removed.
@@ -69,7 +70,7 @@ def _visible(
 ) -> list[Version]:
     """Of one key's versions, newest first, those that a read in [floor, upto] can see.
 
-    A tombstone (empty) counts while it is above the floor; at or below it, it hides nothing.
+    A deletion (empty) counts while it is above the floor; at or below it, it hides nothing.
     """
     seen: list[Version] = []
     for key, (written, raw) in versions:
@@ -126,6 +127,15 @@ class _Ahead:
         self.group = found or None
 
 
+def _told(written: Revision, value: bytes) -> list[Version]:
+    """What one h row tells, newest first: a deletion is hashed alike, however it is stored."""
+    if not value:
+        return [(written, b"")]
+    row, ended = keycodec.unpack_superseded(value)
+    version = (written, row.raw)
+    return [(ended, b""), version] if ended else [version]
+
+
 def _history(reader: Reader, span: KeyRange) -> Iterator[Group | None]:
     """The superseded versions of each key that has some; None between pages."""
     current: Group = []
@@ -135,7 +145,7 @@ def _history(reader: Reader, span: KeyRange) -> Iterator[Group | None]:
             if current and current[0][0] != key:
                 yield current
                 current = []
-            current.append((key, (written, keycodec.unpack_row(value).raw if value else b"")))
+            current += [(key, version) for version in _told(written, value)]
         yield None
     if current:
         yield current

@@ -5,9 +5,10 @@ below it are refused from the moment it is raised, removed or not.
 
 The log tells what to remove: a change of a key at revision r made the version before r invisible
 to every read at r or later, and names its revision. So walking the log up to the floor, each of its
-rows removes the versions before its keys, what the same revision replaced again, and tombstones;
-then the row itself goes. Every removal is a point: no search walks over what was removed before.
-The cost is that of the changes, not of the store; a crash in between repeats a part, harmlessly.
+rows removes the versions before its keys, what the same revision replaced again, and tombstones (a
+version that tells its own end takes that with it); then the row itself goes. Every removal is a
+point: no search walks over what was removed before. The cost is that of the changes, not of the
+store; a crash in between repeats a part, harmlessly.
 
 A write may land below the floor after the walk: it was allocated before, and was in flight. So a
 tablet is walked up to closed[t] at most, and on from there when it is published further.
@@ -143,5 +144,5 @@ class Compactor:
                 batch.delete(keycodec.history(key, change.before))
             if change.sub != last[key]:
                 batch.delete(keycodec.history(key, revision, change.sub))
-            elif change.deleted:
+            elif change.deleted and not change.ended:
                 batch.delete(keycodec.history(key, revision))

@@ -5,7 +5,8 @@ fixed row header.
 
 Kinds (first byte):
     n | user key                          newest version of a live key: row header + KeyValue
-    h | escaped user key | ~revision | ~sub   a superseded version (as n) or a tombstone (empty)
+    h | escaped user key | ~revision | ~sub   a superseded version (as n; of one that a deletion
+                                          ended also at which revision) or a tombstone (empty)
     l | tablet 4 | revision 8             the keys that this revision changed in this tablet
     f | tablet 4                          fence record
     k | lease 8 | user key                a key that is attached to a lease
@@ -18,7 +19,8 @@ Kinds (first byte):
 Invariants (tests/property/test_keycodec.py):
 - n and h rows sort by user key; h rows of one key sort newest first;
 - l rows of one tablet sort by revision; no row of one kind lies inside another kind's range;
-- decode(encode(x)) == x. No n, h or k key names a tablet: a moved tablet's rows stay.
+- decode(encode(x)) == x. No n, h or k key names a tablet: a moved tablet's rows stay;
+- the value of an h row never changes: an n row is never ended, it becomes an h row that is.
 
 Escape: in h keys a 0x00 byte of the user key is stored as 00 FF and the key ends with 00 01, so
 that "a" sorts before "a\\0" and neither is a prefix of the other.
@@ -26,6 +28,11 @@ that "a" sorts before "a\\0" and neither is a prefix of the other.
 The sub revision in an h key: a transaction may change a key twice (etcd allows it in nested ones).
 What its own transaction replaced again has its place in the transaction as sub; what was left of
 the key at the end of the revision has LAST_SUB, and sorts first among the rows of its revision.
+
+The end of a version: the top bit of `version` in its header says that the revision of its deletion
+stands between header and bytes. Then there is no tombstone, and the log row of the deletion says so
+as well. Tombstones stand for what one revision changed more than once, and for every deletion that
+a program from before wrote (docs/decisions/0019-a-version-tells-its-end.md).
 
 Worked example: `history(b"a", 5)` is `b"ha\\x00\\x01" + be64(2**64 - 1 - 5) + be32(0)`.
 """
@@ -50,6 +57,9 @@ _ROW: Final = struct.Struct(">QQQq")
 _STAMP: Final = struct.Struct(">QI")
 _CHANGE: Final = struct.Struct(">BIQI")
 _MAX: Final = (1 << 64) - 1
+_IS_ENDED: Final = 1 << 63  # of the version in a row's header: no key has so many
+_DELETED: Final = 1  # of a change in a log row
+_ENDED: Final = 2  # ... and no tombstone was written
 
 LAST_SUB: Final = (1 << 32) - 1
 ROW_HEADER_BYTES: Final = _ROW.size
@@ -184,15 +194,39 @@ class _Packable(Protocol):
     def raw(self) -> bytes: ...
 
 
-def pack_row(row: _Packable) -> bytes:
-    """The value of an n or h row."""
+class Superseded(NamedTuple):
+    """What an h row holds. `ended`: the revision that deleted this version; 0: the next version or
+    a tombstone has a row."""
+
+    row: Row
+    ended: Revision
+
+
+def pack_row(row: _Packable, ended: Revision = 0) -> bytes:
+    """The value of an n or h row. `ended`: of an h row, see `Superseded`."""
     assert row.raw, "only a settled row has bytes"
-    return _ROW.pack(row.mod, row.create, row.version, row.lease) + row.raw
+    if not ended:
+        return _ROW.pack(row.mod, row.create, row.version, row.lease) + row.raw
+    assert row.mod < ended, "what its own revision deletes has a tombstone"
+    header = _ROW.pack(row.mod, row.create, row.version | _IS_ENDED, row.lease)
+    return header + _U64.pack(ended) + row.raw
 
 
 def unpack_row(value: bytes) -> Row:
+    """The inverse, of a row that was not ended: every n row."""
     mod, create, version, lease_of = _ROW.unpack_from(value)
+    assert version < _IS_ENDED, "a version that was ended is read as superseded"
     return Row(mod, create, version, lease_of, value[ROW_HEADER_BYTES:])
+
+
+def unpack_superseded(value: bytes) -> Superseded:
+    """The inverse, of any row that is no tombstone."""
+    mod, create, version, lease_of = _ROW.unpack_from(value)
+    at, ended = ROW_HEADER_BYTES, 0
+    if version & _IS_ENDED:
+        (ended,) = _U64.unpack_from(value, at)
+        at += _U64.size
+    return Superseded(Row(mod, create, version & ~_IS_ENDED, lease_of, value[at:]), ended)
 
 
 def row_revision(value: bytes) -> Revision:
@@ -202,12 +236,14 @@ def row_revision(value: bytes) -> Revision:
 
 class LogChange(NamedTuple):
     """One change in an l row. `before`: the revision of the version that stood before this
-    revision, 0 if there was none."""
+    revision, 0 if there was none. `ended`: of a deletion, whether that version's row tells it, and
+    no tombstone does."""
 
     key: bytes
     deleted: bool
     sub: int
     before: Revision
+    ended: bool = False
 
 
 def pack_changes(changes: Sequence[LogChange]) -> bytes:
@@ -216,18 +252,23 @@ def pack_changes(changes: Sequence[LogChange]) -> bytes:
     return b"".join([pack_change(*change) for change in changes])
 
 
-def pack_change(key: bytes, deleted: bool, sub: int, before: Revision) -> bytes:
+def pack_change(
+    key: bytes, deleted: bool, sub: int, before: Revision, ended: bool = False
+) -> bytes:
     """One of them, which is a row's value if it is the only one."""
-    return _CHANGE.pack(deleted, sub, before, len(key)) + key
+    assert not ended or (deleted and before), "a deletion ends what stood before it"
+    kind = (_DELETED if deleted else 0) | (_ENDED if ended else 0)
+    return _CHANGE.pack(kind, sub, before, len(key)) + key
 
 
 def unpack_changes(value: bytes) -> list[LogChange]:
     changes = []
     at = 0
     while at < len(value):
-        deleted, sub, before, size = _CHANGE.unpack_from(value, at)
+        kind, sub, before, size = _CHANGE.unpack_from(value, at)
         at += _CHANGE.size
-        changes.append(LogChange(value[at : at + size], bool(deleted), sub, before))
+        deleted, ended = bool(kind & _DELETED), bool(kind & _ENDED)
+        changes.append(LogChange(value[at : at + size], deleted, sub, before, ended))
         at += size
     assert at == len(value), "a log row ends with its last key"
     return changes

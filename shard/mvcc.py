@@ -8,11 +8,12 @@ rows alone are the answer. Otherwise the two spaces are merged key by key.
 
 Invariants:
 - inv05: the result is every key's version with the highest revision <= R, unless that is a
-  tombstone, whatever was written later;
+  tombstone or was ended at R or before, whatever was written later;
 - rows come in strictly ascending key order; a slice holds at most SCAN_SLICE_ROWS stored rows'
   worth of work, so that a long list never holds the loop.
 
-Worked example (rows of key a: 2 put, 5 delete, 9 put; newest holds 9, history holds 5 and 2):
+Worked example (rows of key a: 2 put, 5 delete, 9 put; newest holds 9, history holds 2, ended at 5,
+or, in a store from before, 5 and 2):
 
     R       2..4    5..8     9..
     at(a)   row 2   None     row 9
@@ -60,11 +61,16 @@ def version(reader: Reader, key: bytes, revision: Revision) -> Row | None:
 
 def _from_history(reader: Reader, key: bytes, revision: Revision) -> Row | None:
     found = reader.scan(keycodec.history(key, revision), keycodec.history_end(key), 1)
-    if not found or not found[0][1]:
+    return _seen(found[0][1], revision) if found else None
+
+
+def _seen(value: bytes, revision: Revision) -> Row | None:
+    """What `revision` sees of a key whose first h row at or below it has this value."""
+    if not value:
         return None
-    row = keycodec.unpack_row(found[0][1])
+    row, ended = keycodec.unpack_superseded(value)
     assert row.mod <= revision, (row.mod, revision)
-    return row
+    return None if 0 < ended <= revision else row
 
 
 def pages(
@@ -174,8 +180,8 @@ class _History:
         self._skip_to(keycodec.history(key, self._revision))
         found = self._peek()
         self._row = None
-        if found is not None and found[0] < keycodec.history_end(key) and found[1]:
-            self._row = keycodec.unpack_row(found[1])
+        if found is not None and found[0] < keycodec.history_end(key):
+            self._row = _seen(found[1], self._revision)
         self._skip_to(keycodec.history_end(key))
 
     def _skip_to(self, stored: bytes) -> None:

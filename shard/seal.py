@@ -4,12 +4,15 @@ What it is: the pure step between `Alloc` and the engine write. What it is not: 
 
 Invariants:
 - every changed key leaves its old version in the history space and one log row names it;
+- a deletion of what an older revision wrote is told by that version's row (it *ends* the version),
+  any other by a tombstone; the log row says which;
 - a fence row of each touched tablet is in the same engine batch (inv15), and of our first tablet
   that stays (`prover`) where leases alone are written: of one that goes nothing may be written any
   more once its last rows were read;
 - the answers' header revisions are first - 1 + position (invariant 4).
 
-Worked example: put a (absent before) at first=11 in tablet 3 writes n/a, l/3/11, f/3=(.., 11, ..).
+Worked example: put a (absent before) at first=11 in tablet 3 writes n/a, l/3/11, f/3=(.., 11, ..);
+its deletion at 12 writes h/a/11, ended at 12, removes n/a and writes l/3/12 and the fence.
 
 Tested in tests/unit/shard/test_seal.py and through tests/property/test_history.py.
 """
@@ -92,13 +95,13 @@ def _single(
     commits: dict[TabletId, list[Commit]] = {}
     for change in changes:
         revision = first + change.index
-        _write_change(batch, change, revision, True)
+        ended = _write_change(batch, change, revision, True)
         event = _event(change, revision)
         of_tablet = commits.get(change.tablet)
         if of_tablet is None:
             of_tablet = commits[change.tablet] = []
         of_tablet.append(Commit(revision, (event,)))
-        logged = keycodec.pack_change(event.key, event.deleted, event.sub, event.before)
+        logged = keycodec.pack_change(event.key, event.deleted, event.sub, event.before, ended)
         batch.put(keycodec.log(change.tablet, revision), logged)
     return commits
 
@@ -108,39 +111,49 @@ def _joint(
 ) -> dict[TabletId, list[Commit]]:
     """The rows and commits of any writes."""
     last = {(change.index, change.key): change.sub for change in changes}
+    ended: set[tuple[Revision, bytes]] = set()
     for change in changes:
         is_last = last[change.index, change.key] == change.sub
-        _write_change(batch, change, first + change.index, is_last)
+        revision = first + change.index
+        if _write_change(batch, change, revision, is_last):
+            ended.add((revision, change.key))
     commits = _commits(changes, first)
     for tablet, of_tablet in commits.items():
         for commit in of_tablet:
-            batch.put(keycodec.log(tablet, commit.revision), _log_row(commit))
+            batch.put(keycodec.log(tablet, commit.revision), _log_row(commit, ended))
     return commits
 
 
-def _write_change(batch: Batch, change: Change, revision: Revision, is_last: bool) -> None:
+def _write_change(batch: Batch, change: Change, revision: Revision, is_last: bool) -> bool:
+    """Its rows but the log's. Whether it ended the old version, so that no tombstone is written.
+
+    What is deleted first and put again in one revision has a tombstone, too: an ended version is
+    what no row of its key follows in the revision that ended it."""
     old, new = change.old, change.new
+    ends = new is None and is_last and old is not None and old.mod < revision
     if old is not None:
-        _supersede(batch, change.key, old, revision)
+        _supersede(batch, change.key, old, revision, revision if ends else 0)
     old_lease = old.lease if old is not None else 0
     new_lease = new.lease if new is not None else 0
     if old_lease and old_lease != new_lease:
         batch.delete(keycodec.attachment(old_lease, change.key))
     if new is None:
-        sub = keycodec.LAST_SUB if is_last else change.sub
-        batch.put(keycodec.history(change.key, revision, sub), b"")
+        if not ends:
+            sub = keycodec.LAST_SUB if is_last else change.sub
+            batch.put(keycodec.history(change.key, revision, sub), b"")
         batch.delete(keycodec.newest(change.key))
-        return
+        return ends
     if new_lease and new_lease != old_lease:
         batch.put(keycodec.attachment(new_lease, change.key), b"")
     batch.put(keycodec.newest(change.key), keycodec.pack_row(new))
+    return False
 
 
-def _supersede(batch: Batch, key: bytes, old: AnyRow, revision: Revision) -> None:
+def _supersede(batch: Batch, key: bytes, old: AnyRow, revision: Revision, ended: Revision) -> None:
     """Move a version to the history space; one that its own write replaced keeps its place."""
     replaced_at_once = isinstance(old, DraftRow) and old.mod == revision
     sub = old.sub if isinstance(old, DraftRow) and replaced_at_once else keycodec.LAST_SUB
-    batch.put(keycodec.history(key, old.mod, sub), keycodec.pack_row(old))
+    batch.put(keycodec.history(key, old.mod, sub), keycodec.pack_row(old, ended))
 
 
 def _commits(changes: Sequence[Change], first: Revision) -> dict[TabletId, list[Commit]]:
@@ -154,9 +167,12 @@ def _commits(changes: Sequence[Change], first: Revision) -> dict[TabletId, list[
     }
 
 
-def _log_row(commit: Commit) -> bytes:
+def _log_row(commit: Commit, ended: Set[tuple[Revision, bytes]]) -> bytes:
+    """`ended`: the revisions that ended a version of a key."""
     changes = [
-        keycodec.LogChange(event.key, event.deleted, event.sub, event.before)
+        keycodec.LogChange(
+            event.key, event.deleted, event.sub, event.before, (commit.revision, event.key) in ended
+        )
         for event in commit.events
     ]
     return keycodec.pack_changes(changes)

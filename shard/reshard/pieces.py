@@ -206,8 +206,9 @@ class _Collected:
         key = change.key
         if change.before:
             self._history(keycodec.history(key, change.before))
-        sub = keycodec.LAST_SUB if is_last else change.sub
-        self._history(keycodec.history(key, revision, sub))
+        if not change.ended:
+            sub = keycodec.LAST_SUB if is_last else change.sub
+            self._history(keycodec.history(key, revision, sub))
         if key in self._seen:
             return
         self._seen.add(key)

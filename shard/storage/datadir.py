@@ -7,7 +7,7 @@ Words: the *marker* is the file KUBEBRAID: format version, uuid and state, with 
 replaced whole (temporary file, fsync, rename, fsync of the directory), so it is never half-written
 by us. A *foreign* directory holds anything else and no marker.
 
-    path/KUBEBRAID    {"format": 1, "state": "ready", "uuid": "...", "checksum": "..."}
+    path/KUBEBRAID    {"format": 2, "state": "ready", "uuid": "...", "checksum": "..."}
                       and, once it was served: "epoch", and "stopped" after a stop in order
     path/LOCK         empty; locked while a process has the directory open
     path/rocksdb/     the store; `rocksdb.new` while it is made for the first time
@@ -18,7 +18,8 @@ Invariants:
 - marker "ready" implies a store, and it is never created again: a missing one is damage;
 - marker "new" implies that no write was ever acknowledged, so that a crash at any point of the
   creation is repaired by going on; `rocksdb` itself is never removed, only `rocksdb.new`;
-- the checksum is computed alike in every format: a damaged marker is not mistaken for a newer one.
+- the checksum is computed alike in every format: a damaged marker is not mistaken for a newer one;
+- a store of an older format is marked as one of ours before it is written.
 
 Worked example: killed after the marker was written, the directory holds KUBEBRAID ("new") and
 LOCK. The next `open` locks it, `open_engine` makes `rocksdb.new`, renames it to `rocksdb`, and
@@ -46,7 +47,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+READABLE: Final = (1, FORMAT)  # 1: before versions that tell their own end (keycodec.py)
 MARKER: Final = "KUBEBRAID"
 MARKER_BYTES_MAX: Final = 4_096  # ours has about 200: whatever is larger was not written by us
 LOCK: Final = "LOCK"
@@ -113,10 +115,11 @@ class _Marker:
     uuid: str
     ready: bool
     extent: Extent = Extent()
+    form: int = FORMAT  # of the store as it was found
 
     def encode(self) -> bytes:
         state = "ready" if self.ready else "new"
-        fields: dict[str, object] = {"format": FORMAT, "state": state, "uuid": self.uuid}
+        fields: dict[str, object] = {"format": self.form, "state": state, "uuid": self.uuid}
         if self.extent.epoch:
             fields["epoch"] = self.extent.epoch
         if self.extent.witness:
@@ -138,13 +141,14 @@ def _decode(path: Path, raw: bytes) -> _Marker:
         whole, fields = False, {}
     if not whole:
         raise DataDirDamaged(f"{marker} is damaged (its checksum is wrong); nothing was changed")
-    if fields.get("format") != FORMAT:
+    form = fields.get("format")
+    if form not in READABLE:
+        known = ", ".join(map(str, READABLE))
         raise DataDirVersion(
-            f"{path} has format {fields.get('format')!r} and this kubebraid knows {FORMAT} only; "
-            "nothing was changed"
+            f"{path} has format {form!r} and this kubebraid knows {known} only; nothing was changed"
         )
     extent = Extent(str(fields.get("stopped", "")), int(fields.get("epoch", 0)))
-    return _Marker(str(fields["uuid"]), fields["state"] == "ready", extent)
+    return _Marker(str(fields["uuid"]), fields["state"] == "ready", extent, form)
 
 
 def _inspect(path: Path) -> _Marker | None:
@@ -324,9 +328,10 @@ class DataDir:
         self._reach(now)
 
     def _reach(self, extent: Extent) -> None:
-        if extent != self._marker.extent:
+        marker = _Marker(uuid=self._marker.uuid, ready=True, extent=extent)
+        if marker != self._marker:
             with _refusals(self.path):
-                self._mark(_Marker(uuid=self._marker.uuid, ready=True, extent=extent))
+                self._mark(marker)
 
     def close(self) -> None:
         """Release the lock. Idempotent."""

@@ -253,16 +253,39 @@ def test_store_that_rocksdb_refuses_is_damage_with_the_reason(tmp_path: Path) ->
     directory.close()
 
 
+def marked(path: Path, **changed: object) -> None:
+    """With other fields in its marker."""
+    fields = json.loads((path / MARKER).read_bytes()) | changed
+    del fields["checksum"]
+    fields["checksum"] = datadir_module._checksum(fields)
+    (path / MARKER).write_text(json.dumps(fields))
+
+
+@pytest.mark.parametrize("crashed", [False, True])
+def test_store_of_format_1_is_ours_to_read_and_gets_our_format_before_a_write(
+    tmp_path: Path, crashed: bool
+) -> None:
+    """A program from before would misread the rows that are written from then on."""
+    first = used(tmp_path)
+    marked(tmp_path, format=1, epoch=4, **({} if crashed else {"stopped": "w"}))
+    with datadir_module.inspect(tmp_path):
+        pass
+    directory = DataDir.open(tmp_path)
+    directory.open_engine().close()
+    assert json.loads((tmp_path / MARKER).read_bytes())["format"] == 1
+    directory.begin(datadir_module.Extent("w", 4))
+    assert directory.uuid == first
+    directory.close()
+    told = json.loads((tmp_path / MARKER).read_bytes())
+    assert (told["format"], told["epoch"]) == (2, 4)
+
+
 def test_newer_format_is_refused_as_a_version_and_nothing_changes(tmp_path: Path) -> None:
     used(tmp_path)
-    fields = json.loads((tmp_path / MARKER).read_bytes())
-    del fields["checksum"]
-    fields["format"], fields["colour"] = 2, "blue"
-    fields["checksum"] = datadir_module._checksum(fields)
-    (tmp_path / MARKER).write_text(json.dumps(fields))
+    marked(tmp_path, format=3, colour="blue")
     shutil.rmtree(tmp_path / STORE)  # a newer format may keep its store elsewhere
     message = assert_refused_untouched(tmp_path, DataDirVersion)
-    assert "format 2" in message
+    assert "format 3" in message
 
 
 # --- refused by the operating system --------------------------------------------------------------

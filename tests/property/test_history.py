@@ -28,6 +28,7 @@ from tests.robustness.corners import CORNERS
 from tests.robustness.driver import AnyWorld, Driver
 from tests.robustness.etcd_world import EtcdWorld
 from tests.robustness.traffic import LAYOUT, SPANS, Traffic
+from tests.unit.shard.stones import with_tombstones
 from tests.world import World
 
 # One slice of a list, of the log, and one counter hold next to nothing.
@@ -57,6 +58,7 @@ class HistoryMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.driver = Driver(self.open())
+        self.aged = 0  # deletions that are stored as before
 
     def open(self) -> AnyWorld:
         return World(self.prefixes)
@@ -94,6 +96,13 @@ class HistoryMachine(RuleBasedStateMachine):
     def look_back(self, ago: int) -> None:
         model = self.driver.model
         self.driver.check_past(max(model.compacted, 1, model.revision - ago))
+
+    @rule()
+    def age(self) -> None:
+        """What is stored is as a program from before had written it."""
+        world = self.driver.world
+        if isinstance(world, World):
+            self.aged += with_tombstones(world.engine)
 
     @precondition(lambda self: self.clock_is_fake)
     @rule(ms=st.sampled_from((500, 1_999, 2_000, 5_000, 60_000, 100)))
@@ -220,6 +229,7 @@ def wander(machine: HistoryMachine, random: Random, steps: int) -> None:
         lambda: machine.advance(ms=random.choice((100, 1_000, 2_000, 5_000))): 2,
         machine.crash: 1,
         machine.restart: 1,
+        machine.age: 1,
     }
     for act in random.choices(list(actions), list(actions.values()), k=steps):
         act()
@@ -232,7 +242,9 @@ def test_long_history_has_no_answer_that_etcd_would_not_give(
     machine: type[HistoryMachine], seed: int
 ) -> None:
     """Hundreds of revisions, leases that come and go, many incarnations."""
-    wander(machine(), Random(seed), steps=150)
+    history = machine()
+    wander(history, Random(seed), steps=150)
+    assert history.aged, "both forms of deletions have met"
 
 
 def test_counts_of_lists_come_from_counters_and_log_and_are_etcds() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -120,16 +122,59 @@ def test_row_is_read_back(mod: int, create: int, version: int, lease: int, raw: 
     row = Row(mod, create, version, lease, raw)
     packed = keycodec.pack_row(row)
     assert keycodec.unpack_row(packed) == row
+    assert keycodec.unpack_superseded(packed) == (row, 0)
     assert keycodec.row_revision(packed) == mod
+    assert packed == struct.pack(">QQQq", mod, create, version, lease) + raw, "as it always was"
 
 
 @given(
-    st.lists(
-        st.builds(keycodec.LogChange, KEYS, st.booleans(), IDS, REVISIONS), min_size=1, max_size=8
-    )
+    REVISIONS,
+    st.integers(1, 1 << 40),
+    REVISIONS,
+    st.integers(-(1 << 63), (1 << 63) - 1),
+    st.binary(min_size=1, max_size=20),
 )
+def test_row_that_was_ended_is_read_back_as_superseded_alone(
+    mod: int, lived: int, version: int, lease: int, raw: bytes
+) -> None:
+    row = Row(mod, mod, version, lease, raw)
+    packed = keycodec.pack_row(row, mod + lived)
+    assert keycodec.unpack_superseded(packed) == (row, mod + lived)
+    assert keycodec.row_revision(packed) == mod
+    with pytest.raises(AssertionError, match="superseded"):
+        keycodec.unpack_row(packed)
+
+
+@pytest.mark.parametrize("ended", [1, 6, 7])
+def test_row_is_not_ended_before_it_was_written(ended: int) -> None:
+    with pytest.raises(AssertionError, match="tombstone"):
+        keycodec.pack_row(Row(7, 7, 1, 0, b"raw"), ended)
+
+
+def changes() -> st.SearchStrategy[keycodec.LogChange]:
+    no, yes = st.just(False), st.just(True)
+    puts = st.builds(keycodec.LogChange, KEYS, no, IDS, REVISIONS, no)
+    deletions = st.builds(keycodec.LogChange, KEYS, yes, IDS, REVISIONS, no)
+    ends = st.builds(keycodec.LogChange, KEYS, yes, IDS, REVISIONS.filter(bool), yes)
+    return st.one_of(puts, deletions, ends)
+
+
+@given(st.lists(changes(), min_size=1, max_size=8))
 def test_changes_are_read_back_in_their_order(changes: list[keycodec.LogChange]) -> None:
     assert keycodec.unpack_changes(keycodec.pack_changes(changes)) == changes
+
+
+@pytest.mark.parametrize(("deleted", "before"), [(False, 3), (True, 0)])
+def test_only_a_deletion_ends_what_stood_before_it(deleted: bool, before: int) -> None:
+    with pytest.raises(AssertionError, match="ends what stood before"):
+        keycodec.pack_change(b"a", deleted, 0, before, True)
+
+
+def test_log_row_from_before_means_what_it_meant() -> None:
+    """Its deletions have tombstones."""
+    raw = struct.pack(">BIQI", 1, 4, 7, 1) + b"a" + struct.pack(">BIQI", 0, 5, 0, 1) + b"b"
+    expected = [(b"a", True, 4, 7, False), (b"b", False, 5, 0, False)]
+    assert [tuple(change) for change in keycodec.unpack_changes(raw)] == expected
 
 
 def test_log_row_without_changes_is_a_bug() -> None:

@@ -28,6 +28,7 @@ from tests.robustness.etcd_world import EtcdWorld
 from tests.robustness.model import Request
 from tests.robustness.traffic import KEYS, LAYOUT, SPANS, Traffic
 from tests.robustness.watching import Client, Watcher
+from tests.unit.shard.stones import with_tombstones
 from tests.world import World
 
 SEEDS = st.integers(0, 1 << 24)  # the step itself shrinks, what it holds is drawn from Random
@@ -73,6 +74,13 @@ class WatchMachine(RuleBasedStateMachine):
         reading = [w for client in self.clients if not client.stalled for w in client.live()]
         self.step(rpc_pb2.CompactionRequest(revision=self.driver.model.revision - ago))
         assert all(watcher.live for watcher in reading), "cancelled without need"
+
+    @rule()
+    def age(self) -> None:
+        """What is stored is as a program from before had written it: watches that begin in the past
+        read their events from both forms."""
+        if isinstance(self.driver.world, World):
+            with_tombstones(self.driver.world.engine)
 
     def step(self, *requests: Request) -> None:
         self.failed = True

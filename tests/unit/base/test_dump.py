@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kubebraid.base import dump
-from kubebraid.base.dump import END, MAGIC, Head, Pair, SnapshotDamaged, Writer
+from kubebraid.base.dump import DIGEST_BYTES, END, MAGIC, Head, Pair, SnapshotDamaged, Writer
 
 HEAD = Head(9, 4, "0.1")
 PAIRS = st.lists(st.tuples(st.binary(max_size=20), st.binary(max_size=300)), max_size=8)
@@ -118,6 +118,13 @@ def test_pairs_of_a_damaged_file_never_come_to_an_end() -> None:
     assert [next(pairs) for _ in SAMPLE] == SAMPLE
     with pytest.raises(SnapshotDamaged, match="checksum"):
         next(pairs)
+
+
+def test_file_from_before_is_read_alike() -> None:
+    raw = written([(b"key", b"value")])
+    older = sealed(b"KBSNAP01" + raw[len(MAGIC) : -DIGEST_BYTES])
+    assert older != raw
+    assert read(older) == read(raw)
 
 
 def test_other_file_is_called_no_snapshot() -> None:

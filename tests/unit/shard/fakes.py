@@ -448,12 +448,17 @@ def row(key: bytes, mod: int, create: int | None = None, version: int = 1, lease
     return Row(mod, first, version, lease, raw)
 
 
-def store_versions(engine: MemoryEngine, key: bytes, *revisions: int) -> None:
-    """Versions of a key, oldest first; a negative revision is a deletion."""
+def store_versions(engine: MemoryEngine, key: bytes, *revisions: int, ended: bool = False) -> None:
+    """Versions of a key, oldest first; a negative revision is a deletion. `ended`: told by the
+    version that it ended, if there is one, instead of a tombstone."""
     batch = Batch()
     for index, revision in enumerate(revisions):
         newest = index == len(revisions) - 1
-        if revision < 0:
+        before = revisions[index - 1] if index else 0
+        if revision < 0 and ended and before > 0:
+            old = keycodec.pack_row(row(key, before), -revision)
+            batch.put(keycodec.history(key, before), old)
+        elif revision < 0:
             batch.put(keycodec.history(key, -revision), b"")
         elif newest:
             batch.put(keycodec.newest(key), keycodec.pack_row(row(key, revision)))

@@ -29,6 +29,7 @@ from tests.unit.shard.fakes import (
     revoke_call,
     row,
 )
+from tests.unit.shard.stones import with_tombstones
 from tests.unit.shard.test_counts import WRITES, Operation, call_of
 
 LEASE = 77
@@ -70,8 +71,17 @@ def test_true_store_is_whole_and_told_in_figures() -> None:
     report = audit(lived().engine)
     assert report.findings == []
     assert (report.wrong, report.revision, report.floor) == (0, 12, -1)
-    assert (report.keys, report.versions, report.revisions, report.leases) == (5, 6, 11, 1)
+    assert (report.keys, report.versions, report.revisions, report.leases) == (5, 5, 11, 1)
     assert report.stored_bytes > 500
+
+
+@pytest.mark.parametrize("floor", range(-1, 13))
+def test_store_from_before_is_whole(floor: int) -> None:
+    stand = lived()
+    assert with_tombstones(stand.engine) == 1
+    assert audit(stand.engine, floor).versions == 6
+    compact(stand.engine, floor)
+    assert audit(stand.engine, floor).findings == []
 
 
 def test_empty_store_that_was_served_is_whole() -> None:
@@ -177,7 +187,46 @@ def version_nameless(engine: MemoryEngine) -> None:
 
 
 def tombstone_gone(engine: MemoryEngine) -> None:
+    with_tombstones(engine)
     drop(engine, keycodec.history(b"/a/gone", 5))
+
+
+def end_at(engine: MemoryEngine, revision: int) -> None:
+    stored = keycodec.history(b"/a/gone", 4)
+    value = engine.get(stored)
+    assert value is not None
+    row, ended = keycodec.unpack_superseded(value)
+    assert (row.mod, ended) == (4, 5)
+    put_row(engine, stored, keycodec.pack_row(row, revision))
+
+
+def end_gone(engine: MemoryEngine) -> None:
+    end_at(engine, 0)
+
+
+def end_late(engine: MemoryEngine) -> None:
+    end_at(engine, 7)
+
+
+def end_future(engine: MemoryEngine) -> None:
+    end_at(engine, 40)
+
+
+def end_backwards(engine: MemoryEngine) -> None:
+    end_at(engine, 5)
+    stored = keycodec.history(b"/a/gone", 4)
+    value = bytearray(engine.get(stored) or b"")
+    value[keycodec.ROW_HEADER_BYTES + 7] = 3
+    put_row(engine, stored, bytes(value))
+
+
+def end_of_the_newest(engine: MemoryEngine) -> None:
+    put_row(engine, keycodec.newest(b"/a/x"), keycodec.pack_row(row(b"/a/x", 9), 10))
+
+
+def end_cut(engine: MemoryEngine) -> None:
+    value = engine.get(keycodec.history(b"/a/gone", 4)) or b""
+    put_row(engine, keycodec.history(b"/a/gone", 4), value[: keycodec.ROW_HEADER_BYTES + 5])
 
 
 def tombstone_never(engine: MemoryEngine) -> None:
@@ -263,6 +312,12 @@ PLANTS: tuple[tuple[Plant, str], ...] = (
     (version_moved, "the version of b'/a/x' at 2 says 3"),
     (version_nameless, "b'h/a/x' is no name of an older version"),
     (tombstone_gone, "the log names b'/a/gone' at 5"),
+    (end_gone, "the log names b'/a/gone' at 5"),
+    (end_late, "the row of b'/a/gone' at 7 is not in the log"),
+    (end_future, "b'/a/gone' was written at 40, its tablet's fence says 9"),
+    (end_backwards, "the version of b'/a/gone' at 4 was ended at 3"),
+    (end_of_the_newest, "the newest row of b'/a/x' was ended at 10"),
+    (end_cut, "the row of b'/a/gone' is cut short"),
     (tombstone_never, "the row of b'/a/gone' at 7 is not in the log"),
     (log_gone, "the row of b'/a/x' at 9 is not in the log"),
     (log_of_deletion_gone, "the row of b'/a/gone' at 5 is not in the log"),

@@ -23,6 +23,7 @@ from tests.unit.shard.fakes import (
     store_versions,
     txn_call,
 )
+from tests.unit.shard.stones import tombstones, with_tombstones
 from tests.unit.shard.test_history import nested, op_delete, op_put
 from tests.unit.shard.test_jobs import EVERY_TABLET
 
@@ -123,9 +124,10 @@ def twice(key: bytes, number: int) -> list[rpc_pb2.RequestOp]:
     return [nested(op_put(key, b"first")), nested(last)]
 
 
-def replay(steps: list[tuple[bytes, str]]) -> Stand:
-    stand = Stand()
-    for number, (key, kind) in enumerate(steps):
+def replay(steps: list[tuple[bytes, str]], stand: Stand | None = None, first: int = 0) -> Stand:
+    """On a new store, or on one that has the steps before number `first`."""
+    stand = stand or Stand()
+    for number, (key, kind) in enumerate(steps, first):
         if kind == "delete":
             stand.write(delete_call(key))
         elif kind == "txn" and key.startswith(b"/a/"):
@@ -145,6 +147,38 @@ def test_number_is_the_same_before_and_after_removal_for_every_floor_and_revisio
         after = compacted(stand.engine, floor)
         for revision in range(floor, last + 1):
             assert hashed(after, floor, revision) == hashed(stand.engine, floor, revision)
+
+
+@given(STEPS, st.integers(0, 25))
+def test_number_does_not_tell_how_deletions_are_stored(
+    steps: list[tuple[bytes, str]], begun: int
+) -> None:
+    """A store that a program from before wrote, up to some step."""
+    stand, other = replay(steps), replay(steps[:begun])
+    with_tombstones(other.engine)
+    replay(steps[begun:], other, begun)
+    last = stand.owned.known
+    for floor in range(-1, last + 1):
+        left, right = compacted(stand.engine, floor), compacted(other.engine, floor)
+        for revision in range(max(floor, 0), last + 1):
+            same = hashed(other.engine, floor, revision)
+            assert same == hashed(stand.engine, floor, revision)
+            assert same == hashed(left, floor, revision) == hashed(right, floor, revision)
+
+
+def test_key_deleted_again_and_again_counts_each_time() -> None:
+    """By hand: versions 2 and 6, ended at 4 and 7."""
+    engine = MemoryEngine()
+    batch = Batch().put(keycodec.history(b"a", 2), keycodec.pack_row(row(b"a", 2), 4))
+    engine.write(
+        batch.put(keycodec.history(b"a", 6), keycodec.pack_row(row(b"a", 6), 7)), sync=True
+    )
+    stones = store((b"a", (2, -4, 6, -7)))
+    assert (tombstones(engine), tombstones(stones)) == (0, 2)
+    for floor in range(9):
+        numbers = [hashed(engine, floor, revision) for revision in range(floor, 9)]
+        assert numbers == [hashed(stones, floor, revision) for revision in range(floor, 9)]
+    assert len({hashed(engine, 1, revision) for revision in range(2, 8)}) == 4, "at 2, 4, 6 and 7"
 
 
 @given(STEPS)

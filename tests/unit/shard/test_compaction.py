@@ -16,6 +16,7 @@ from kubebraid.shard.history import read_log
 from kubebraid.shard.storage.engine import Batch, Reader
 from kubebraid.shard.storage.memory import MemoryEngine
 from tests.unit.shard.fakes import A, B, Stand, delete_call, put_call, txn_call
+from tests.unit.shard.stones import with_tombstones
 from tests.unit.shard.test_history import op_delete, op_put
 
 
@@ -68,20 +69,78 @@ def test_inv20_reads_and_events_from_the_floor_on_are_what_they_were() -> None:
         assert isinstance(events, LogReply)
 
 
-def test_tombstone_below_the_floor_goes_with_all_it_hid() -> None:
+FORMS = pytest.mark.parametrize("before", [False, True], ids=["ended", "tombstones"])
+
+
+@FORMS
+def test_deletion_below_the_floor_goes_with_all_it_hid(before: bool) -> None:
     stand = Stand()
     stand.write(put_call(b"/a/x"), put_call(b"/a/x"), delete_call(b"/a/x"), put_call(b"/b/y"))
+    assert not before or with_tombstones(stand.engine) == 1
     compacted(stand, 5)
     assert versions(stand.engine, b"/a/x") == []
     assert state(stand.engine, 5) == {b"/b/y": 5}
 
 
-def test_tombstone_at_the_floor_stays_with_what_it_replaced() -> None:
+@FORMS
+def test_deletion_at_the_floor_stays_with_what_it_replaced(before: bool) -> None:
     """The event at the floor may still be asked for, with its prev_kv."""
     stand = Stand()
     stand.write(put_call(b"/a/x"), delete_call(b"/a/x"))
+    assert not before or with_tombstones(stand.engine) == 1
     compacted(stand, 3)
-    assert versions(stand.engine, b"/a/x") == [3, 2]
+    assert versions(stand.engine, b"/a/x") == ([3, 2] if before else [2])
+    assert mvcc.at(stand.engine, b"/a/x", 3) is None
+    assert mvcc.before(stand.engine, b"/a/x", 3) is not None
+
+
+@FORMS
+def test_floor_between_a_version_and_its_end_keeps_both(before: bool) -> None:
+    stand = Stand()
+    stand.write(put_call(b"/a/x"), put_call(b"/b/y"), delete_call(b"/a/x"), put_call(b"/a/x"))
+    assert not before or with_tombstones(stand.engine) == 1
+    compacted(stand, 3)
+    assert [state(stand.engine, r).get(b"/a/x") for r in (3, 4, 5)] == [2, None, 5]
+    compacted(stand, 5)
+    assert versions(stand.engine, b"/a/x") == []
+    assert state(stand.engine, 5) == {b"/b/y": 3, b"/a/x": 5}
+
+
+def test_deletion_costs_compaction_a_removal_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And its log row says so: there is no tombstone to be removed."""
+    removed: list[int] = []
+    write = MemoryEngine.write
+
+    def watched(engine: MemoryEngine, batch: Batch, *, sync: bool) -> None:
+        removed.append(len(batch))
+        write(engine, batch, sync=sync)
+
+    for before in (False, True):
+        stand = Stand()
+        stand.write(put_call(b"/a/x"), delete_call(b"/a/x"), put_call(b"/a/x"))
+        assert not before or with_tombstones(stand.engine) == 1
+        with monkeypatch.context() as patch:
+            patch.setattr(MemoryEngine, "write", watched)
+            compacted(stand, 4)
+    assert removed == [2, 3], "the version and the log's range; and the tombstone"
+
+
+def test_deletion_in_flight_that_lands_below_the_floor_goes_when_it_has_landed() -> None:
+    """As a put: the walk goes on to it when it is published."""
+    stand = Stand(late=True)
+    for _ in range(3):
+        stand.write(put_call(b"/a/x"))
+        stand.sequencer.answer()
+    stand.submit(delete_call(b"/a/x"))
+    stand.run()
+    stand.owner.compact(9, None)
+    stand.run()
+    assert versions(stand.engine, b"/a/x") == []
+    stand.sequencer.answer()
+    assert versions(stand.engine, b"/a/x") == [4], "5 has ended it"
+    stand.run()
+    assert stand.engine.scan(b"h", b"i", 10) == stand.engine.scan(b"l", b"m", 10) == []
+    assert state(stand.engine, 9) == {}
 
 
 def test_log_rows_below_the_floor_go_and_the_others_stay() -> None:

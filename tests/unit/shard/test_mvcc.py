@@ -14,11 +14,15 @@ from kubebraid.shard.storage.memory import MemoryEngine
 from tests.unit.shard.fakes import CountingReader, store_versions
 
 
-def engine_with(**keys: tuple[int, ...]) -> MemoryEngine:
+def engine_with(ended: bool = False, /, **keys: tuple[int, ...]) -> MemoryEngine:
+    """`ended`: deletions are told by the versions that they ended."""
     engine = MemoryEngine()
     for key, revisions in keys.items():
-        store_versions(engine, key.encode(), *revisions)
+        store_versions(engine, key.encode(), *revisions, ended=ended)
     return engine
+
+
+FORMS = pytest.mark.parametrize("ended", [True, False], ids=["ended", "tombstones"])
 
 
 def mod(found: Row | None) -> int | None:
@@ -32,27 +36,38 @@ def at(reader: Reader, revision: int, span: KeyRange = EVERYTHING) -> dict[bytes
     return {key_of(row.raw): row.mod for row in rows}
 
 
+@FORMS
 @pytest.mark.parametrize(
     ("revision", "expected"), [(1, None), (2, 2), (4, 2), (5, None), (8, None), (9, 9), (99, 9)]
 )
 def test_inv05_revision_sees_the_newest_version_at_or_below_it(
-    revision: int, expected: int | None
+    revision: int, expected: int | None, ended: bool
 ) -> None:
     """The worked example of the module: put at 2, deleted at 5, put at 9."""
-    engine = engine_with(a=(2, -5, 9))
+    engine = engine_with(ended, a=(2, -5, 9))
     assert mod(mvcc.at(engine, b"a", revision)) == expected
     assert at(engine, revision) == ({} if expected is None else {b"a": expected})
 
 
-def test_newest_of_a_deleted_key_is_none() -> None:
-    engine = engine_with(a=(2, -5), b=(3,))
+@FORMS
+def test_newest_of_a_deleted_key_is_none(ended: bool) -> None:
+    engine = engine_with(ended, a=(2, -5), b=(3,))
     assert mvcc.newest(engine, b"a") is None
     assert mod(mvcc.newest(engine, b"b")) == 3
 
 
-def test_change_replaced_the_version_before_it() -> None:
+@FORMS
+def test_key_deleted_again_and_again_is_seen_in_between_alone(ended: bool) -> None:
+    engine = engine_with(ended, a=(2, 3, -5, 6, -7, 9), b=(4,))
+    seen = [mod(mvcc.at(engine, b"a", revision)) for revision in range(1, 10)]
+    assert seen == [None, 2, 3, 3, None, 6, None, None, 9]
+    assert [at(engine, revision).get(b"a") for revision in range(1, 10)] == seen
+
+
+@FORMS
+def test_change_replaced_the_version_before_it(ended: bool) -> None:
     """What a watch event carries as prev_kv."""
-    engine = engine_with(a=(2, 4, -5, 9))
+    engine = engine_with(ended, a=(2, 4, -5, 9))
     assert [mod(mvcc.before(engine, b"a", r)) for r in (2, 4, 5, 9)] == [None, 2, 4, None]
 
 

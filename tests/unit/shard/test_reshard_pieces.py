@@ -14,6 +14,7 @@ from kubebraid.shard.reshard import pieces
 from kubebraid.shard.reshard.pieces import Piece, piece
 from kubebraid.shard.storage.engine import Batch, Reader
 from tests.moving import MOVED, SYSTEM, Moving
+from tests.unit.shard.stones import with_tombstones
 
 EVERYTHING = CopyCall("m1", (MOVED,), -1, 0, b"", 1 << 20, Brings.KEYS | Brings.LOG)
 
@@ -118,13 +119,28 @@ def test_later_round_brings_rows_as_they_stand_and_those_they_replaced() -> None
         keycodec.newest(b"ba"),
         keycodec.history(b"ba", 5),
         keycodec.log(MOVED, 8),
-        keycodec.history(b"bb", 6),
-        keycodec.history(b"bb", 9),
+        keycodec.history(b"bb", 6),  # and that it was ended at 9
         keycodec.log(MOVED, 9),
     }
+    assert keycodec.unpack_superseded(puts[keycodec.history(b"bb", 6)]).ended == 9
     assert deletes == [keycodec.newest(b"bb")]
     nothing = whole(pair, EVERYTHING._replace(since=9, upto=9))
     assert nothing == ({}, [], 1)
+
+
+def test_later_round_brings_the_tombstones_of_a_store_from_before() -> None:
+    pair = Moving()
+    for _ in range(2, 6):
+        pair.put(b"bb")
+    assert pair.delete(b"bb").revision == 6
+    assert with_tombstones(pair.engines["shard-0"]) == 1
+    puts, deletes, _ = whole(pair, EVERYTHING._replace(since=5, upto=6))
+    assert set(puts) == {
+        keycodec.history(b"bb", 5),
+        keycodec.history(b"bb", 6),
+        keycodec.log(MOVED, 6),
+    }
+    assert deletes == [keycodec.newest(b"bb")]
 
 
 @pytest.mark.parametrize("bytes_max", [1, 200, 1 << 20])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kubebraid.base.ops import Op
 from kubebraid.proto.etcd import kv_pb2
 from kubebraid.shard import keycodec
 from kubebraid.shard.apply import Evaluation
@@ -55,15 +56,70 @@ def test_changed_key_leaves_its_old_version_in_the_history() -> None:
     assert keycodec.unpack_row(newest)[:4] == (12, 2, 3, 0)
 
 
-def test_deleted_key_leaves_a_tombstone_and_no_newest_row() -> None:
+def superseded(value: bytes | None) -> tuple[int, int]:
+    """The revisions at which a version was written and ended."""
+    assert value is not None
+    row, ended = keycodec.unpack_superseded(value)
+    return row.mod, ended
+
+
+def test_deleted_key_leaves_a_version_that_tells_its_end_and_no_newest_row() -> None:
+    """The worked example of the module: one row more than a creation has, and no tombstone."""
     stand = Stand()
     stand.write(put_call(b"/a/x"))
     made = stand.evaluation()
     made.delete(delete(b"/a/x"))
+    done = sealed(stand, made)
+    rows = written(done)
+    assert rows.pop(keycodec.fence(A))
+    assert rows.pop(keycodec.newest(b"/a/x"), b"") is None
+    assert superseded(rows.pop(keycodec.history(b"/a/x", 2))) == (2, 11)
+    change = keycodec.LogChange(b"/a/x", True, 0, 2, ended=True)
+    assert rows == {keycodec.log(A, 11): keycodec.pack_changes([change])}
+    assert len(done.batch) == 4
+
+
+def test_key_put_and_deleted_by_one_group_is_ended_like_any_other() -> None:
+    """Two revisions, though one batch: the row that the first drafted has its own by then."""
+    stand = Stand()
+    made = stand.evaluation()
+    made.put(put(b"/a/x"))
+    made.delete(delete(b"/a/x"))
     rows = written(sealed(stand, made))
-    assert rows[keycodec.newest(b"/a/x")] is None
-    assert rows[keycodec.history(b"/a/x", 11)] == b""
-    assert rows[keycodec.history(b"/a/x", 2)]
+    assert superseded(rows[keycodec.history(b"/a/x", 11)]) == (11, 12)
+    assert keycodec.history(b"/a/x", 12) not in rows
+
+
+def test_deletion_of_a_range_ends_each_of_its_keys() -> None:
+    stand = Stand()
+    stand.write(put_call(b"/a/x"), put_call(b"/a/y"))
+    made = stand.evaluation()
+    made.delete(delete(b"/a/", b"/a0"))
+    rows = written(sealed(stand, made))
+    ends = [superseded(rows[keycodec.history(k, r)]) for k, r in ((b"/a/x", 2), (b"/a/y", 3))]
+    assert ends == [(2, 11), (3, 11)]
+    log = rows[keycodec.log(A, 11)]
+    assert log is not None
+    assert [change.ended for change in keycodec.unpack_changes(log)] == [True, True]
+
+
+def test_what_a_revision_changes_twice_has_a_tombstone_for_its_deletion() -> None:
+    """Its place among the versions of the revision is told by the row's key alone."""
+    for first, second in ((put, delete), (delete, put)):
+        stand = Stand()
+        stand.write(put_call(b"/a/x"), put_call(b"/a/y"))
+        made = stand.evaluation()
+        both: list[Op] = [txn([], [first(b"/a/x")]), txn([], [second(b"/a/x")]), delete(b"/a/y")]
+        made.txn(txn([], both))
+        rows = written(sealed(stand, made))
+        assert superseded(rows[keycodec.history(b"/a/x", 2)]) == (2, 0)
+        sub = keycodec.LAST_SUB if second is delete else 0
+        assert rows[keycodec.history(b"/a/x", 11, sub)] == b""
+        assert superseded(rows[keycodec.history(b"/a/y", 3)]) == (3, 11)
+        log = rows[keycodec.log(A, 11)]
+        assert log is not None
+        ended = [(change.key, change.ended) for change in keycodec.unpack_changes(log)]
+        assert ended == [(b"/a/x", False), (b"/a/x", False), (b"/a/y", True)]
 
 
 def test_inv15_each_touched_tablet_has_its_fence_in_the_batch() -> None:
