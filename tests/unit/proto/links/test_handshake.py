@@ -74,8 +74,8 @@ def test_handshake_by_the_book() -> None:
     """Every byte, from the formulas of the module: the format is a promise to the next version."""
     left, right = dialer(), listener()
     hello_d, hello_l, proof, claim_l, claim_d = run(left, right)
-    assert hello_d == b"KBLK\x01\x01\x01\x01" + DIALER_NONCE
-    assert hello_l == b"KBLK\x01\x01\x00\x01" + LISTENER_NONCE
+    assert hello_d == b"KBLK\x02\x02\x01\x01" + DIALER_NONCE
+    assert hello_l == b"KBLK\x02\x02\x00\x01" + LISTENER_NONCE
     base = digest(SECRET, hello_d, hello_l)
     assert proof == digest(base, b"dialer PROOF\0\0\0\0")
     name = b"shard".ljust(16, b"\0") + b"shard-1".ljust(64, b"\0") + b"braid-1".ljust(64, b"\0")
@@ -91,7 +91,7 @@ def test_handshake_by_the_book() -> None:
 def test_dialer_without_the_secret_learns_a_nonce_and_no_more() -> None:
     left, right = dialer(OTHER_SECRET), listener()
     right.feed(left.take_output())
-    assert right.take_output() == b"KBLK\x01\x01\x00\x01" + LISTENER_NONCE
+    assert right.take_output() == b"KBLK\x02\x02\x00\x01" + LISTENER_NONCE
     assert refused(right, bytes(PROOF_BYTES)) is Reason.SECRET
     assert right.take_output() == b""
 
@@ -137,8 +137,9 @@ def test_beginning_of_a_greeting_is_waited_for() -> None:
     assert right.step is Step.HELLO
 
 
-@pytest.mark.parametrize(("oldest", "newest"), [(2, 3), (0, 0)])
+@pytest.mark.parametrize(("oldest", "newest"), [(3, 4), (0, 0), (1, 1)])
 def test_version_that_we_do_not_speak_is_refused(oldest: int, newest: int) -> None:
+    """1 among them: a shard that speaks it would misread what ours write."""
     hello = HELLO.pack(MAGIC, oldest, newest, DIALER, 1, DIALER_NONCE)
     assert refused(listener(), hello) is Reason.VERSION
 
@@ -161,7 +162,7 @@ def test_secret_on_one_side_only_is_refused_by_both(
 ) -> None:
     left, right = dialer(theirs), listener(ours)
     assert refused(right, left.take_output()) is Reason.SCHEME
-    hello = HELLO.pack(MAGIC, 1, 1, LISTENER, 0 if ours is None else 1, LISTENER_NONCE)
+    hello = HELLO.pack(MAGIC, 2, 2, LISTENER, 0 if ours is None else 1, LISTENER_NONCE)
     assert refused(left, hello) is Reason.SCHEME
 
 
@@ -252,7 +253,7 @@ def test_proof_of_a_listener_does_not_serve_a_dialer() -> None:
     left.feed(claim)
     assert refused(right, claim) is Reason.SECRET, "its own claim, reflected"
     mirrored = Handshake(LISTENER, SHARD, SECRET, DIALER_NONCE)
-    mirrored.feed(HELLO.pack(MAGIC, 1, 1, DIALER, 1, LISTENER_NONCE))
+    mirrored.feed(HELLO.pack(MAGIC, 2, 2, DIALER, 1, LISTENER_NONCE))
     assert refused(mirrored, proof) is Reason.SECRET, "made for the same nonces in other places"
 
 
