@@ -48,8 +48,8 @@ from kubebraid.base.links import Peer
 from .reasons import LinkBroken, Reason
 
 MAGIC: Final = b"KBLK"
-# 1 was spoken before versions told their own end (shard/keycodec.py): such a shard would misread the
-# rows of a copy, or of a row space that it shares, and nothing else stands between the two.
+# 1 was spoken before versions told their own end (shard/keycodec.py): such a shard would misread
+# the rows of a copy, or of a row space that it shares, and nothing else stands between the two.
 VERSION_OLDEST: Final = 2
 VERSION_NEWEST: Final = 2
 OPEN, SECRET = range(2)  # schemes

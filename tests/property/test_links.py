@@ -151,7 +151,7 @@ def test_frames_in_any_other_order_are_heard_up_to_the_first_that_is_out_of_plac
 def test_garbage_opens_nothing_and_is_told_a_greeting_at_most(
     greets: bool, data: bytes, sizes: list[int], side: int
 ) -> None:
-    hello = output(dialer()) if side == LISTENER else b"KBLK\x01\x01\x00\x01" + bytes(32)
+    hello = output(dialer()) if side == LISTENER else b"KBLK\x02\x02\x00\x01" + bytes(32)
     hearer = Connection(side, SHARD, SECRET, b"n" * 32)
     said = output(hearer)
     for piece in cut(hello * greets + data, sizes):

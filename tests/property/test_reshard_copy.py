@@ -21,6 +21,7 @@ from kubebraid.proto import requests
 from kubebraid.shard.reshard import copier as copier_module
 from tests.moving import MOVED, SYSTEM, Moving
 from tests.moving_steps import KEYS, WORDS, Ops, act
+from tests.unit.shard.stones import with_tombstones
 
 OPS = st.lists(st.tuples(st.sampled_from(WORDS), st.sampled_from(KEYS)), max_size=60)
 
@@ -31,10 +32,12 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(OPS, OPS, OPS)
-def test_inv05_a_move_brings_every_row(before: Ops, during: Ops, late: Ops) -> None:
+@given(OPS, OPS, OPS, st.booleans())
+def test_inv05_a_move_brings_every_row(before: Ops, during: Ops, late: Ops, aged: bool) -> None:
     pair = Moving()
     act(pair, *before)
+    if aged:
+        with_tombstones(pair.engines["shard-0"])  # a program from before wrote it so far
     pair.move(MOVED, "shard-1")
     pair.phase(Phase.PREPARING)
     act(pair, *during)
@@ -66,10 +69,12 @@ def test_inv05_a_move_brings_every_row(before: Ops, during: Ops, late: Ops) -> N
 
 
 @settings(max_examples=40, deadline=None)
-@given(OPS, OPS)
-def test_inv07_a_split_cuts_the_log_by_its_keys(before: Ops, during: Ops) -> None:
+@given(OPS, OPS, st.booleans())
+def test_inv07_a_split_cuts_the_log_by_its_keys(before: Ops, during: Ops, aged: bool) -> None:
     pair = Moving()
     act(pair, *before)
+    if aged:
+        with_tombstones(pair.engines["shard-0"])
     moved = pair.tablets.by_id()[MOVED]
     left = replace(moved, id=11, name="left", span=KeyRange(b"b", b"b3"))
     right = replace(moved, id=12, name="right", span=KeyRange(b"b3", b"c"))
