@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 from .config_file import BadConfigFile, read_config_file
-from .flags import PREFIXES, SERVE, Command, Flag, nearest
+from .flags import HANDED_ON, PREFIXES, SERVE, Command, Flag, nearest
 from .refused_flags import why_refused
 
 OURS, ETCDS = PREFIXES
@@ -215,7 +215,9 @@ def _unknown_variables(environ: Mapping[str, str], command: Command) -> list[str
     return [
         name
         for name in sorted(environ)
-        if name.startswith(OURS) and name not in known | CTLS and not _SERVICE.search(name)
+        if name.startswith(OURS)
+        and name not in known | CTLS | HANDED_ON
+        and not _SERVICE.search(name)
     ]
 
 

@@ -25,6 +25,8 @@ from kubebraid.base.limits import PROGRESS_INTERVAL_MS, REQUEST_BYTES_MAX, TXN_O
 from .logs import FORMATS, LEVELS, OUTPUTS
 
 PREFIXES: Final = ("KUBEBRAID_", "ETCD_")  # of variables; the first one wins
+# Variables of a process that stand for no flag; whoever starts processes hands them on.
+HANDED_ON: Final = frozenset(("KUBEBRAID_TIKV_CLIENT",))
 
 
 class Flag(NamedTuple):

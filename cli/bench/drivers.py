@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from ..flags import HANDED_ON
 from .ending import held
 from .figures import Measured
 from .outputs import bench_load, benchmark
@@ -71,7 +72,11 @@ class Tools:
 
 def child_environment() -> dict[str, str]:
     """Ours without what would configure a server or a client behind the benchmark's back."""
-    return {name: v for name, v in os.environ.items() if not name.startswith(CONFIGURING)}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in HANDED_ON or not name.startswith(CONFIGURING)
+    }
 
 
 def output(argv: Sequence[str], seconds: float = RUN_S_MAX) -> tuple[str, float]:

@@ -99,7 +99,7 @@ def group(writes: int, asked_before: float | None, asked_after: float | None) ->
 def checked(addresses: Sequence[str]) -> Placement:
     """The cluster whose PD listens at these HOST:PORTs. Raises BenchError."""
     if not tikv_link.available():
-        raise BenchError(f"tikv-client is not installed: {EngineUnsupported.hint}")
+        raise BenchError(f"there is no client of TiKV: {EngineUnsupported.hint}")
     found = Placement(addresses)
     found.described()
     return found

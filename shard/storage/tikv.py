@@ -44,7 +44,6 @@ from typing import Any, Final, TypeVar
 from . import tikv_commit, tikv_ranges
 from .engine import Batch, EngineClosed, EngineCorrupt, EngineError
 from .tikv_ahead import NOTHING, Gets
-from .tikv_commit import Allowed, Writer
 from .tikv_errors import (
     EngineConflict,
     EngineFenced,
@@ -56,8 +55,9 @@ from .tikv_errors import (
 from .tikv_gc import Ages
 from .tikv_guards import Guarded, Guards
 from .tikv_keeper import Keeper, Present, elapsed, unchanged
-from .tikv_link import Client, Link
+from .tikv_link import Link
 from .tikv_pages import Pages, Row, patient
+from .tikv_seam import ANYTHING, NOTHING_ELSE, SOMETHING, Client, May, Rows, Writer
 from .tikv_space import Prefixes, Shared
 
 T = TypeVar("T")
@@ -275,7 +275,7 @@ class TikvEngine(_TikvPresent):
         """What `open` does behind the connecting, which takes nothing from anybody. Raises what
         `open` raises; the engine is closed then."""
         try:
-            self._claim(lambda found: create or found is not None)
+            self._claim(ANYTHING if create else SOMETHING)
             keeper = Keeper(self, self._owner, self._link.connection, self._ages)
             self._link.beside(keeper.run)
         except BaseException as error:
@@ -284,30 +284,25 @@ class TikvEngine(_TikvPresent):
                 raise EngineCorrupt(f"TiKV holds no store of the name {self._name!r}") from None
             raise
 
-    def _claim(self, allowed: Allowed) -> None:
+    def _claim(self, may: May) -> None:
         """Write the writer row anew, whatever it takes: an attempt that ended without an answer is
         passed by the next, which is allowed to find its token."""
-        owner = self._owner
-
-        def ours_or_allowed(found: bytes | None) -> bool:
-            return allowed(found) or (found is not None and found.startswith(owner))
+        ours_too = May(may.values, (*may.begins, self._owner))
 
         def attempt() -> None:
             if self._claims > 0:
                 self._link.reconnect()
             self._claims += 1
-            self._commit(ours_or_allowed, {}, {}, CLAIM_TRY_S)
+            self._commit(ours_too, {}, {}, CLAIM_TRY_S)
 
         _persist(attempt)
 
-    def _commit(
-        self, allowed: Allowed, guarded: Guarded, rows: tikv_commit.Rows, seconds: float
-    ) -> None:
-        writer, since = Writer(self._writer, self._token(), allowed), elapsed()
+    def _commit(self, may: May, guarded: Guarded, rows: Rows, seconds: float) -> None:
+        writer, since = Writer(self._writer, self._token(), may), elapsed()
         self._seen = self._link.call(
             lambda client: tikv_commit.commit(client, writer, guarded, rows, seconds),
             "a write",
-            seconds + 2 * tikv_commit.ROLLBACK_S,
+            seconds + tikv_commit.ENDED_S,
         )
         self.since = since
         self._ahead = NOTHING
@@ -335,7 +330,7 @@ class TikvEngine(_TikvPresent):
         if self._failed is not None:
             raise EngineUnavailable(f"nothing is done before a reopening: {self._failed}")
 
-    def _guarded(self, rows: tikv_commit.Rows) -> Guarded:
+    def _guarded(self, rows: Rows) -> Guarded:
         """Of a row that the caller never asked for, it is what is there at the seen timestamp."""
         named = [key for key in rows if self._space.guarded(key)]
         for key in named:
@@ -343,14 +338,14 @@ class TikvEngine(_TikvPresent):
                 self._value(key)
         return self._guards.of(named)
 
-    def _insist(self, guarded: Guarded, rows: tikv_commit.Rows) -> None:
+    def _insist(self, guarded: Guarded, rows: Rows) -> None:
         """The last commit of a killed predecessor leaves locks behind for some seconds."""
         end = time.monotonic() + WRITE_S
         seconds = WRITE_S + WRITE_ROW_S * len(rows)
-        token = self._token()
+        may = May((self._token(),))
         while True:
             try:
-                self._commit(lambda found: found == token, guarded, rows, seconds)
+                self._commit(may, guarded, rows, seconds)
                 return
             except EngineHeld:
                 if time.monotonic() > end:
@@ -401,7 +396,7 @@ class TikvEngine(_TikvPresent):
             if self._closed:
                 raise EngineClosed("the engine was closed before this call")
             self._drop()
-            self._claim(lambda found: False)
+            self._claim(NOTHING_ELSE)
             self._failed = None
 
     def _drop(self) -> None:

@@ -25,8 +25,8 @@ from typing import Final, NamedTuple
 from kubebraid.base.limits import EXPECT_BYTES_MAX
 
 from .tikv_errors import too_long
-from .tikv_link import Client
 from .tikv_pages import GETS, suitable
+from .tikv_seam import Client
 
 KEYS_FIRST: Final = 128
 PARTS: Final = 8  # at a time; each of about tikv_pages.BYTES_WANTED

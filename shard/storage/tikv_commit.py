@@ -1,7 +1,8 @@
 """One transaction of TiKV for one batch, and the row by which a store has one writer.
 
-What it is: how a batch's rows are committed, once. What it is not: what comes after a commit whose
-end is not known; `tikv.py` reopens then.
+What it is: how a batch's rows are committed, once. What it is not: the transaction itself, which is
+the client's (tikv_native.py, tikv_steps.py), or what comes after a commit whose end is not known;
+`tikv.py` reopens then.
 
 Words: the *writer row* of a store holds the token of whoever may write to it. Every transaction
 reads it, and writes it too, because TiKV looks for conflicts only at what is written. It is the
@@ -23,31 +24,14 @@ tests/unit/shard/test_tikv_commit.py.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Final
 
 from .engine import DELETE_RANGE, PUT, Batch
-from .tikv_errors import EngineConflict, EngineFenced, EngineHeld, of_call, of_commit
 from .tikv_guards import Guarded
-from .tikv_link import Client, Transaction
+from .tikv_seam import Client, Rows, Writer
 
-ROLLBACK_S: Final = 2.0
+ENDED_S: Final = 4.0  # behind its deadline, a write has to be over
 _MARK: Final = 0xFF
-
-Rows = Mapping[bytes, bytes | None]
-"""Stored key -> stored value, None: removed."""
-
-Allowed = Callable[[bytes | None], bool]
-
-
-class Writer(NamedTuple):
-    """A writer row, the token to write, and what the row may hold before."""
-
-    row: bytes
-    token: bytes
-    allowed: Allowed
 
 
 def pack(value: bytes) -> bytes:
@@ -85,48 +69,4 @@ async def commit(
     EngineHeld if rows stayed locked, EngineUnavailable: nothing was written; EngineUncertain.
     """
     assert guarded.keys() <= rows.keys(), "a guarded row that is only read is no guard"
-    undone = True  # until the commit begins
-    txn: Transaction | None = None
-    try:
-        async with asyncio.timeout(seconds):
-            txn = await client.begin(False)
-            await _check(txn, writer, guarded)
-            await txn.put(writer.row, writer.token)
-            await asyncio.gather(*_changes(txn, rows))
-            undone = False
-            return await txn.commit()
-    # tikv-client raises plain Exception: there is nothing narrower to catch.
-    except Exception as error:
-        failed = of_call("a write", error) if undone else of_commit(error)
-        undone = undone or isinstance(failed, EngineConflict | EngineHeld)
-        raise failed from error
-    finally:
-        if txn is not None and undone:
-            await _rolled_back(txn)
-        txn = None  # its locks are renewed as long as it lives: by the error, for one
-
-
-async def _check(txn: Transaction, writer: Writer, guarded: Guarded) -> None:
-    if guarded:
-        held = dict(await txn.batch_get([writer.row, *guarded]))
-        found = held.get(writer.row)
-    else:
-        held, found = {}, await txn.get(writer.row)
-    if not writer.allowed(found):
-        raise EngineFenced("another process took the store over")
-    if any(held.get(row) not in may for row, may in guarded.items()):
-        raise EngineFenced("another shard took a tablet of the store over")
-
-
-def _changes(txn: Transaction, rows: Rows) -> list[Awaitable[None]]:
-    """All of them under way at once: one after the other they take twice as long."""
-    return [
-        txn.delete(key) if value is None else txn.put(key, value) for key, value in rows.items()
-    ]
-
-
-async def _rolled_back(txn: Transaction) -> None:
-    """As far as TiKV can be reached: else the locks, if there are any, end by their age."""
-    with suppress(Exception):
-        async with asyncio.timeout(ROLLBACK_S):
-            await txn.rollback()
+    return await client.write(writer, guarded, rows, seconds)

@@ -36,11 +36,11 @@ from typing import Final, NamedTuple, Protocol
 
 from . import tikv_commit, tikv_gc
 from .engine import EngineError
-from .tikv_commit import Writer
 from .tikv_errors import EngineFenced, locked
 from .tikv_gc import Ages, Pair
-from .tikv_link import Client, bounded
+from .tikv_link import bounded
 from .tikv_pages import Pages
+from .tikv_seam import ANYTHING, Client, May, Writer
 
 CALL_S: Final = 10.0
 WRITE_S: Final = 5.0
@@ -147,7 +147,7 @@ class Keeper:
             return
         oldest = min(taken.at for taken in fresh if taken.at is not None)
         hold = tikv_gc.packed(Pair(await client.current_timestamp(), oldest))
-        row = Writer(self._hold_row, hold, lambda found: True)
+        row = Writer(self._hold_row, hold, ANYTHING)
         await tikv_commit.commit(client, row, {}, {}, WRITE_S)
         for taken in fresh:
             if self._fresh(taken):  # still: else a round may have passed it meanwhile
@@ -169,7 +169,7 @@ class Keeper:
             return
         todo = tikv_gc.decided(now, last, await _holds(client, now), self._ages)
         told = tikv_gc.packed(Pair(now, todo.safe_point))
-        row = Writer(tikv_gc.ROUND, told, lambda seen: seen == found)
+        row = Writer(tikv_gc.ROUND, told, May((found,)))
         passed = dict.fromkeys(todo.passed[:PASSED_MAX])
         try:
             await tikv_commit.commit(client, row, {}, passed, WRITE_S)

@@ -1,18 +1,22 @@
 """Calls to TiKV from threads that wait for the answer, each with a deadline.
 
-What it is: an asyncio loop in a thread of its own, tikv-client's connection on it, and room for
-what runs beside the calls. What it is not: it knows neither rows nor transactions.
+What it is: an asyncio loop in a thread of its own, the connection of a client on it, and room for
+what runs beside the calls; and the choice of the client. What it is not: it knows neither rows nor
+transactions.
 
-Why not the client's own synchronous calls: they drive the loop of the thread they are made in,
+Why not a client's own synchronous calls: they drive the loop of the thread they are made in,
 which is a role's own, or none.
 
 Invariants:
 - every call ends: with its answer, with its error, or cancelled at its deadline;
-- a new connection replaces the old one as a whole, for one that hangs need never come back.
+- a new connection replaces the old one as a whole, for one that hangs need never come back;
+- a process has one kind of client: our own where it was built, else tikv-client, unless
+  KUBEBRAID_TIKV_CLIENT names one.
 
 Worked example: `Link.opened(["127.0.0.1:2379"]).call(lambda c: c.current_timestamp(), "ask", 5)`.
 
-Tested in tests/contract/test_engine.py and tests/contract/test_tikv_traps.py.
+Tested in tests/contract/test_engine.py and tests/contract/test_tikv_traps.py; the choice in
+tests/unit/shard/test_tikv_errors.py.
 """
 
 from __future__ import annotations
@@ -21,74 +25,59 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from threading import Thread
-from typing import Any, Final, NoReturn, Protocol, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from .engine import EngineClosed, EngineError
 from .tikv_errors import EngineUncertain, EngineUnsupported, of_call
+from .tikv_native import NativeClient
+from .tikv_seam import Client, Kind
+from .tikv_steps import SteppedClient
 
-# Each row of a batch is a call whose answer another thread hands to the loop: with uvloop that
-# takes two thirds of the CPU.
+# Each answer is handed from the client's thread to the loop: with uvloop that takes two thirds of
+# the CPU.
 try:
     from uvloop import new_event_loop
 except ImportError:
     from asyncio import new_event_loop  # type: ignore[assignment]  # any loop will do
 
-try:
-    from tikv_client import tikv_client as native
-except ImportError:
-    native = None
-
 T = TypeVar("T")
+CHOICE: Final = "KUBEBRAID_TIKV_CLIENT"
+KINDS: Final[tuple[Kind, ...]] = (NativeClient, SteppedClient)
 CONNECT_S: Final = 3.0
 OVERTIME_S: Final = 5.0  # a cancelled call has to end its transaction, which asks TiKV once more
 
+log = logging.getLogger(__name__)
+
+
+def chosen() -> Kind:
+    """The kind of client that this process has.
+
+    Raises EngineUnsupported: there is none, or not the one that the environment names."""
+    named = os.environ.get(CHOICE, "")
+    if named and named not in [kind.name for kind in KINDS]:
+        raise EngineUnsupported(f"{CHOICE}={named}: it has to be native or tikv-client")
+    for kind in KINDS:
+        if named in ("", kind.name) and kind.version() is not None:
+            return kind
+    raise EngineUnsupported(f"the client of TiKV, {named or 'native or tikv-client'}, is not here")
+
 
 def available() -> bool:
-    """Whether tikv-client is installed."""
-    return native is not None
-
-
-class View(Protocol):
-    """tikv-client's snapshot: the state at a timestamp. It serialises its calls."""
-
-    async def get(self, key: bytes) -> bytes | None: ...
-    async def batch_get(self, keys: Sequence[bytes]) -> list[tuple[bytes, bytes]]: ...
-    async def scan(
-        self, start: bytes, end: bytes, limit: int, include_start: bool, include_end: bool
-    ) -> list[tuple[bytes, bytes]]: ...
-    async def scan_keys(
-        self, start: bytes, end: bytes, limit: int, include_start: bool, include_end: bool
-    ) -> list[bytes]: ...
-
-
-class Transaction(Protocol):
-    """tikv-client's. Has to be committed or rolled back: else it panics when it is collected."""
-
-    async def get(self, key: bytes) -> bytes | None: ...
-    async def batch_get(self, keys: Sequence[bytes]) -> list[tuple[bytes, bytes]]: ...
-    def put(self, key: bytes, value: bytes) -> Awaitable[None]: ...
-    def delete(self, key: bytes) -> Awaitable[None]: ...
-    async def commit(self) -> int: ...
-    async def rollback(self) -> None: ...
-
-
-class Client(Protocol):
-    """tikv-client's connection."""
-
-    async def begin(self, pessimistic: bool) -> Transaction: ...
-    async def current_timestamp(self) -> int: ...
-    def snapshot(self, timestamp: int, pessimistic: bool) -> View: ...
-    async def gc(self, safepoint: int) -> bool: ...
+    """Whether there is a client."""
+    with suppress(EngineUnsupported):
+        return bool(chosen())
+    return False
 
 
 class Link:
     """A connection and the thread that drives it. Calls may come from any thread."""
 
-    def __init__(self, addresses: Sequence[str]) -> None:
+    def __init__(self, addresses: Sequence[str], kind: Kind) -> None:
         assert addresses, "PD has to be somewhere"
+        self._kind = kind
         self._addresses = list(addresses)
         self._client: Client | None = None
         self._loop = new_event_loop()
@@ -96,20 +85,20 @@ class Link:
         self._thread = Thread(target=self._loop.run_forever, name="tikv", daemon=True)
 
     @classmethod
-    def opened(cls, addresses: Sequence[str]) -> Link:
-        """Connected to the cluster whose PD listens at these HOST:PORTs.
+    def opened(cls, addresses: Sequence[str], kind: Kind | None = None) -> Link:
+        """Connected to the cluster whose PD listens at these HOST:PORTs, by the chosen client if
+        none is given.
 
         Raises EngineUnsupported, EngineUnavailable.
         """
-        if not available():
-            raise EngineUnsupported("the engine TiKV needs the package tikv-client")
-        link = cls(addresses)
+        link = cls(addresses, kind or chosen())
         link._thread.start()
         try:
             link.reconnect()
         except BaseException:
             link.close()
             raise
+        log.info("TiKV is reached by %s", link._kind.version())
         return link
 
     def reconnect(self) -> None:
@@ -119,8 +108,7 @@ class Link:
 
     async def connection(self) -> Client:
         """A new one, on the Link's loop."""
-        client: Client = await native.TransactionClient.connect(self._addresses)
-        return client
+        return await self._kind.connect(self._addresses, CONNECT_S)
 
     def call(
         self, work: Callable[[Client], Coroutine[Any, Any, T]], doing: str, seconds: float

@@ -25,7 +25,7 @@ from typing import Any, Final, TypeVar
 
 from .engine import EngineCorrupt
 from .tikv_errors import locked, too_long
-from .tikv_link import Client
+from .tikv_seam import Client
 
 Row = tuple[bytes, bytes]
 

@@ -21,8 +21,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from . import tikv_commit, tikv_pages
-from .tikv_link import Client
 from .tikv_pages import Pages, Row
+from .tikv_seam import Client
 from .tikv_space import Part
 
 _ALL: Final = 1 << 62

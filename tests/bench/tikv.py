@@ -7,10 +7,11 @@ machine.
 
 Words: CPU is that of this process, the client's threads included, in milliseconds a call. What is
 left of the time is waiting: for PD and the store, and, as they share the machine, for a processor.
-The *steps* are those of one batch's transaction (shard/storage/tikv_commit.py), made here one by
-one; `put` is all rows of it, under way at once.
+The *steps* are those of one batch's transaction (shard/storage/tikv_steps.py), made here one by
+one; `put` is all rows of it, under way at once. Our own client has one step.
 
-Worked example: `python -m tests.bench.tikv --seconds=3`, after tests/tikv/build.sh.
+Worked example: `KUBEBRAID_TIKV_CLIENT=tikv-client python -m tests.bench.tikv --seconds=3`, after
+tests/tikv/build.sh; without the variable it measures our own client, where it was built.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Final
 
 from kubebraid.shard.storage.engine import Batch
 from kubebraid.shard.storage.tikv import TikvEngine
-from kubebraid.shard.storage.tikv_link import Link, leave
+from kubebraid.shard.storage.tikv_link import Link, chosen, leave
+from kubebraid.shard.storage.tikv_seam import Client
+from kubebraid.shard.storage.tikv_steps import SteppedClient
 from tests.tikv.cluster import Cluster
 
 VALUE: Final = bytes(range(256)) * 4
@@ -83,7 +86,7 @@ def cases(engine: TikvEngine, seconds: float) -> None:
     measured("reopen", 1, seconds, engine.reopen)
 
 
-async def stepped(client: Any, at: int, rows: int, spent: dict[str, list[float]]) -> None:
+async def stepped(client: Client, at: int, rows: int, spent: dict[str, list[float]]) -> None:
     """One transaction of so many rows; wall and CPU seconds are added by step."""
     clock = (time.perf_counter(), time.process_time())
 
@@ -94,7 +97,8 @@ async def stepped(client: Any, at: int, rows: int, spent: dict[str, list[float]]
             spent.setdefault(step, [0.0, 0.0])[index] += now[index] - clock[index]
         clock = now
 
-    txn = await client.begin(False)
+    assert isinstance(client, SteppedClient)
+    txn = await client.begin()
     past("begin (a timestamp)")
     await txn.get(b"steps/writer")
     past("get the writer row")
@@ -121,7 +125,7 @@ def many(link: Link, engine: TikvEngine, seconds: float) -> None:
     """Keys that are read one by one, as a shard reads those that it is to write, and at once."""
     keys = [b"row%08d" % (number * 97 % ROWS) for number in range(MANY)]
 
-    async def at_once(client: Any) -> object:
+    async def at_once(client: Client) -> object:
         snapshot = client.snapshot(await client.current_timestamp(), False)
         return await snapshot.batch_get(keys)
 
@@ -141,12 +145,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="of each case")
     seconds = parser.parse_args().seconds
     with TemporaryDirectory() as folder, Cluster.started(Path(folder)) as cluster:
+        print(f"by {chosen().version()}")
         engine = TikvEngine.open([cluster.pd_address], b"bench", create=True)
         cases(engine, seconds)
         link = Link.opened([cluster.pd_address])
         many(link, engine, seconds)
-        for rows in STEPPED:
-            steps(link, rows, seconds)
+        if chosen() is SteppedClient:
+            for rows in STEPPED:
+                steps(link, rows, seconds)
         link.close()
         engine.close()
     leave(0)

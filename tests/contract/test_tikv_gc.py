@@ -21,7 +21,7 @@ from kubebraid.shard.storage.engine import Batch
 from kubebraid.shard.storage.tikv import TikvEngine
 from kubebraid.shard.storage.tikv_errors import EngineFenced, EngineUnavailable
 from kubebraid.shard.storage.tikv_gc import Ages
-from kubebraid.shard.storage.tikv_link import Client
+from kubebraid.shard.storage.tikv_seam import Client
 from tests.e2e.processes import wait_for
 from tests.tikv.cluster import Cluster
 

@@ -25,6 +25,8 @@ from typing import Final, Self, TypeVar
 
 import pytest
 
+from kubebraid.cli.flags import HANDED_ON
+
 T = TypeVar("T")
 
 POLL_S: Final = 0.02
@@ -114,7 +116,11 @@ def child_environment(more: Mapping[str, str] | None) -> dict[str, str]:
     etcdctl refuses a flag that a variable names too, so whoever works with ETCDCTL_ENDPOINTS set
     would see every test fail.
     """
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(CONFIGURING)}
+    ours = {
+        name: value
+        for name, value in os.environ.items()
+        if name in HANDED_ON or not name.startswith(CONFIGURING)
+    }
     return {**ours, **(more or {})}
 
 

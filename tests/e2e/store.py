@@ -61,7 +61,7 @@ UNDER_TEST: Final = _under_test()
 def need_tikv_client() -> None:
     """End the test where there is no client of TiKV."""
     if not tikv_link.available():
-        missing(f"tikv-client is not installed: {EngineUnsupported.hint}")
+        missing(f"there is no client of TiKV: {EngineUnsupported.hint}")
 
 
 def kubebraid_environment() -> dict[str, str]:

@@ -49,7 +49,7 @@ GOAL_MISS_MAX: Final = 10.0
 def tikv(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """PD and one store."""
     if not tikv_link.available():
-        missing(f"tikv-client is not installed: {EngineUnsupported.hint}")
+        missing(f"there is no client of TiKV: {EngineUnsupported.hint}")
     with Cluster.started(tmp_path_factory.mktemp("tikv")) as cluster:
         yield cluster
 

@@ -26,9 +26,11 @@ from kubebraid.base.keyspace import KeyRange
 from kubebraid.proto.adminreshard import key_of_text
 from kubebraid.shard import keycodec
 from kubebraid.shard.storage.tikv_errors import EngineConflict, of_commit
-from kubebraid.shard.storage.tikv_link import Client, Link, Transaction
+from kubebraid.shard.storage.tikv_link import Link
 from kubebraid.shard.storage.tikv_pages import Pages
+from kubebraid.shard.storage.tikv_seam import Client
 from kubebraid.shard.storage.tikv_space import shared_space_of
+from kubebraid.shard.storage.tikv_steps import SteppedClient, Transaction
 from tests.e2e.reshard_ops import Tablet
 
 CALL_S_MAX: Final = 30.0
@@ -50,7 +52,7 @@ class TabletRows:
         self._space = shared_space_of(name.encode())
 
     def __enter__(self) -> Self:
-        self._link = Link.opened([self._pd_address])
+        self._link = Link.opened([self._pd_address], SteppedClient)  # which begins, and waits
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -91,7 +93,8 @@ class TabletRows:
         pages = [keys[at : at + PAGE_ROWS] for at in range(0, len(keys), PAGE_ROWS)]
 
         async def work(client: Client) -> Noted:
-            return [(await client.begin(False), {key: rows[key] for key in page}) for page in pages]
+            assert isinstance(client, SteppedClient)
+            return [(await client.begin(), {key: rows[key] for key in page}) for page in pages]
 
         return self._link.call(work, "a start", CALL_S_MAX)
 

@@ -10,7 +10,7 @@ import pytest
 
 from kubebraid.shard.storage import tikv_ahead
 from kubebraid.shard.storage.tikv_ahead import KEYS_FIRST, Ahead, Gets
-from kubebraid.shard.storage.tikv_link import Client
+from kubebraid.shard.storage.tikv_seam import Client
 
 ANSWER_BYTES_MAX = 4 << 20
 TS = 17

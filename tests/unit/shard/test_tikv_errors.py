@@ -1,15 +1,22 @@
-"""Texts of tikv-client 0.0.4, as it wrote them, and what the engine makes of each."""
+"""Texts of tikv-client 0.0.4, as it wrote them, what the engine makes of each, and whose errors
+are told by kinds; which client is taken."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from kubebraid.shard.storage import tikv_link
+from kubebraid.cli.flag_sources import read_values
+from kubebraid.cli.flags import HANDED_ON
+from kubebraid.shard.storage import tikv_link, tikv_native, tikv_steps
 from kubebraid.shard.storage.engine import EngineClosed, EngineError
 from kubebraid.shard.storage.tikv_errors import (
+    ClientError,
     EngineConflict,
     EngineFenced,
     EngineHeld,
+    EngineTooLong,
     EngineUnavailable,
     EngineUncertain,
     EngineUnsupported,
@@ -75,11 +82,49 @@ def test_texts_that_are_tried_again_or_read_in_other_pages_are_told_apart() -> N
     assert not locked(Exception(CONFLICT))
 
 
-def test_machine_without_the_client_is_told_where_there_is_one(
-    monkeypatch: pytest.MonkeyPatch,
+def test_error_whose_kind_its_client_tells_is_of_that_kind_whatever_its_text() -> None:
+    held, long = ClientError(EngineHeld, CONFLICT), ClientError(EngineTooLong, CONFLICT)
+    assert type(of_call("a read", held)) is EngineHeld
+    assert locked(held)
+    assert not too_long(held)
+    assert too_long(long)
+    assert not locked(long)
+    assert str(of_call("a read", ClientError(EngineUnavailable, "no\nanswer"))) == (
+        "a read: no answer"
+    )
+
+
+def test_variable_that_names_a_client_is_handed_on_and_stands_for_no_flag() -> None:
+    assert tikv_link.CHOICE in HANDED_ON
+    assert read_values(["--name=a"], {tikv_link.CHOICE: "native"}).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("built", "installed", "named", "name"),
+    [
+        (True, True, "", "native"),
+        (False, True, "", "tikv-client"),
+        (True, False, "", "native"),
+        (True, True, "tikv-client", "tikv-client"),
+        (True, True, "native", "native"),
+        (True, False, "tikv-client", None),
+        (False, True, "native", None),
+        (True, True, "etcd", None),
+        (False, False, "", None),
+    ],
+)
+def test_our_own_client_is_taken_where_it_was_built_unless_another_is_named(
+    monkeypatch: pytest.MonkeyPatch, built: bool, installed: bool, named: str, name: str | None
 ) -> None:
-    monkeypatch.setattr(tikv_link, "native", None)
-    with pytest.raises(EngineUnsupported, match="tikv-client") as refused:
+    monkeypatch.setenv(tikv_link.CHOICE, named)
+    binding = SimpleNamespace(__version__="1") if built else None
+    monkeypatch.setattr(tikv_native, "binding", binding)
+    monkeypatch.setattr(tikv_steps, "native", SimpleNamespace() if installed else None)
+    assert tikv_link.available() is (name is not None)
+    if name is not None:
+        assert tikv_link.chosen().name == name
+        return
+    with pytest.raises(EngineUnsupported) as refused:
         tikv_link.Link.opened(["127.0.0.1:2379"])
-    assert "CPython 3.11" in refused.value.hint
+    assert "make native" in refused.value.hint
     assert refused.value.definite

@@ -8,8 +8,8 @@ from typing import Any, cast
 import pytest
 
 from kubebraid.shard.storage import tikv_pages
-from kubebraid.shard.storage.tikv_link import Client
 from kubebraid.shard.storage.tikv_pages import ROWS_FIRST, ROWS_MAX, Pages
+from kubebraid.shard.storage.tikv_seam import Client
 
 ANSWER_BYTES_MAX = 4 << 20
 TS = 17

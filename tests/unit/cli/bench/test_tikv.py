@@ -76,5 +76,5 @@ def test_delete_has_its_goal_on_every_store() -> None:
 
 def test_want_of_the_client_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tikv, "tikv_link", SimpleNamespace(available=lambda: False))
-    with pytest.raises(BenchError, match="tikv-client is not installed"):
+    with pytest.raises(BenchError, match="there is no client of TiKV"):
         tikv.checked(["127.0.0.1:1"])
