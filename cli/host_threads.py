@@ -65,7 +65,7 @@ class _World:
         name = self.config.tikv_prefix.encode()
         return Shared(name, keycodec.SHARED_KINDS, keycodec.GUARDED_KINDS)
 
-    def options(self, shard: str, incarnation: int) -> ShardOptions:
+    def options(self, shard: str, incarnation: int, since: int) -> ShardOptions:
         config = self.config
         listen, advertise = config.listen, config.advertise
         if shard != config.member.name:
@@ -78,6 +78,7 @@ class _World:
             coordinators=config.member.coordinators,
             incarnation=incarnation,
             host=config.member.name,
+            since=since,
         )
 
 
@@ -89,10 +90,11 @@ def _beside(address: str) -> str:
 class ShardThread:
     """Implements Running of shard/hosting.py."""
 
-    def __init__(self, world: _World, shard: str, founds: bool, ended: Ended) -> None:
+    def __init__(self, world: _World, shard: str, founds: bool, since: int, ended: Ended) -> None:
         self._world = world
         self._shard = shard
         self._founds = founds
+        self._since = since
         self._ended = ended
         self.incarnation = secrets.randbits(63)
         self._lock = Lock()  # between `stop` and a process that is just made
@@ -134,9 +136,8 @@ class ShardThread:
         try:
             who = (config.member.cluster, world.secret)
             place = Place(engine, take=take)
-            process = ShardProcess(
-                world.options(self._shard, self.incarnation), who, place, world.clock, errors.append
-            )
+            options = world.options(self._shard, self.incarnation, self._since)
+            process = ShardProcess(options, who, place, world.clock, errors.append)
             with self._lock:
                 self._process = process
                 if self._stopped:
@@ -176,9 +177,9 @@ class HostProcess:
             mesh.dial(address, client)
         self.loop.attach([self.hosting, self.network])
 
-    def _begin(self, shard: str, founds: bool, ended: Ended) -> ShardThread:
+    def _begin(self, shard: str, founds: bool, since: int, ended: Ended) -> ShardThread:
         self._threads = [made for made in self._threads if made.thread.is_alive()]
-        self._threads.append(ShardThread(self._world, shard, founds, ended))
+        self._threads.append(ShardThread(self._world, shard, founds, since, ended))
         return self._threads[-1]
 
     def _fail(self, error: BaseException) -> None:

@@ -61,10 +61,11 @@ class Running(Protocol):
 
 
 class Begin(Protocol):
-    """How a shard is begun. `founds`: its store may not exist yet; `ended` is called once, on the
-    host's loop: None, or what it failed of."""
+    """How a shard is begun. `founds`: its store may not exist yet; `since`: as of which state
+    (`ClusterView.applied`) it is seated here; `ended` is called once, on the host's loop: None, or
+    what it failed of."""
 
-    def __call__(self, shard: str, founds: bool, ended: Ended) -> Running: ...
+    def __call__(self, shard: str, founds: bool, since: int, ended: Ended) -> Running: ...
 
 
 class Tell(Protocol):
@@ -83,6 +84,7 @@ class _Shard:
     due_ms: int = 0
     counted: int = 0  # of `committed`, in the last beat
     incarnation: int = 0  # of the newest
+    known: int = 0  # the one that the state had when that was begun
     moved: bool = False  # it has been seated elsewhere since it was begun
     lost_ms: int | None = None  # when another process had taken it, though it was not
 
@@ -193,20 +195,21 @@ class Hosting:
         if shard.running is not None or now_ms < shard.due_ms or self._robbed(name, shard, now_ms):
             return
         assert self._view is not None, "it is seated"
-        founds = self._view.shard(name) is None
+        known, since = self._view.shard(name), self._view.applied
         _LOG.info("a shard is begun", extra={"shard": name})
         shard.begun_ms, shard.counted, shard.moved = now_ms, 0, False
-        shard.running = self._begin(name, founds, lambda error: self._ended(name, error))
+        shard.known = 0 if known is None else known.incarnation
+        shard.running = self._begin(name, known is None, since, lambda e: self._ended(name, e))
         shard.incarnation = shard.running.incarnation
 
     def _robbed(self, name: str, shard: _Shard, now_ms: int) -> bool:
         """Whether somebody took the shard although it is seated here: a second process with our
         name, which was started later and is the one that is wanted; or one that the coordinators
-        refuse, and then they go on naming ours."""
+        refuse, and then they go on naming ours, or the one before it."""
         if shard.lost_ms is None:
             return False
         known = None if self._view is None else self._view.shard(name)
-        if known is not None and known.incarnation != shard.incarnation:
+        if known is not None and known.incarnation not in (shard.incarnation, shard.known):
             said = f"another process of the host {self._name} has been started"
             self._on_fatal(StaleEpoch(said))
             return True

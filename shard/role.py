@@ -54,7 +54,7 @@ _LOG: Final = logging.getLogger("kubebraid.shard")
 class ShardOptions:
     """`advertise`: what routers are told; `store`: the id of the data; `coordinators`: name ->
     address; `incarnation`: drawn by this process; `host`: the one that it is a part of, if others
-    may take the shard while it lives."""
+    may take the shard while it lives; `since`: as of which state it is seated there."""
 
     name: str
     listen: str
@@ -63,6 +63,7 @@ class ShardOptions:
     coordinators: Mapping[str, str]
     incarnation: int
     host: str = ""
+    since: int = 0
 
 
 class ShardRole:
@@ -107,6 +108,8 @@ class ShardRole:
         if self._service is not None:
             self._follow(view)
             return
+        if view.applied < self._options.since:
+            return  # the first coordinator that was reached lags: it may not know of our seat yet
         known = view.shard(name)
         if known is not None and known.incarnation == self._options.incarnation:
             if self._owned is None:

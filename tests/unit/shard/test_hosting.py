@@ -15,13 +15,14 @@ from kubebraid.shard.storage.tikv_errors import EngineConflict, EngineFenced, En
 from tests.unit.shard.fakes import FakeClock
 
 ME = "shard-0"
+APPLIED = 41
 TAKEN = (StaleEpoch("another process"), EngineFenced("taken over"))
 PASSING = (EngineUnavailable("no answer"), EngineConflict("met"), EngineError("gone"))
 
 
 class Running:
-    def __init__(self, shard: str, founds: bool, ended: Ended) -> None:
-        self.shard, self.founds, self.ended = shard, founds, ended
+    def __init__(self, shard: str, founds: bool, since: int, ended: Ended) -> None:
+        self.shard, self.founds, self.since, self.ended = shard, founds, since, ended
         self.incarnation = 7
         self.committed = 0
         self.stopped = False
@@ -52,8 +53,8 @@ class Stand:
         self.hosting.tell = told = Telling()
         self.beats = told.beats
 
-    def _begin(self, shard: str, founds: bool, ended: Ended) -> Running:
-        self.begun.append(Running(shard, founds, ended))
+    def _begin(self, shard: str, founds: bool, since: int, ended: Ended) -> Running:
+        self.begun.append(Running(shard, founds, since, ended))
         return self.begun[-1]
 
     def told(self, cluster: str = "c", incarnation: int = 7, **hosts_of_shards: str) -> None:
@@ -63,7 +64,7 @@ class Stand:
             for name, host in hosts_of_shards.items()
         )
         tablets = layout([], ME)
-        view = ClusterView(1, cluster, 1, True, "a", tablets, -1, frozenset(), places)
+        view = ClusterView(APPLIED, cluster, 1, True, "a", tablets, -1, frozenset(), places)
         self.hosting.told(view)
         self.turn()
 
@@ -178,6 +179,23 @@ def test_store_that_was_taken_by_whom_nobody_let_in_is_taken_back_after_a_while(
     assert stand.turn(HOST_RETRY_MS_MAX - 1) == []
     assert stand.turn(1) == ["shard-1"]
     assert stand.fatal == []
+
+
+def test_shard_that_a_state_has_refused_before_its_process_was_known_ends_nobody() -> None:
+    """A hand-over; its process heard, from a coordinator that lags or is ahead, of another seat."""
+    stand = Stand()
+    stand.told(shard_0=ME, shard_1="shard-1")
+    stand.told(shard_0=ME, shard_1=ME, incarnation=5)  # its former process's
+    stand.begun[1].ended(StaleEpoch("shard-1 is seated at shard-1 by now"))
+    assert stand.turn(HOST_RETRY_MS_MAX - 1) == []
+    assert stand.fatal == []
+    assert stand.turn(1) == ["shard-1"]
+
+
+def test_begun_process_is_told_as_of_which_state_it_is_seated_here() -> None:
+    stand = Stand()
+    stand.told(shard_0=ME)
+    assert stand.begun[0].since == APPLIED
 
 
 def test_own_shard_that_was_removed_ends_the_process_when_others_have_what_it_serves() -> None:

@@ -68,13 +68,14 @@ class Process:
         engine: MemoryEngine,
         name: str = NAME,
         host: str = "",
+        since: int = 0,
     ) -> None:
         self.coordinator = coordinator
         self.clock = FakeClock()
         self.takes = 0
         self.mesh = Mesh()
         self.fatal: list[BaseException] = []
-        options = ShardOptions(name, "h:1", "h:1", "disk", {"a": "h:0"}, incarnation, host)
+        options = ShardOptions(name, "h:1", "h:1", "disk", {"a": "h:0"}, incarnation, host, since)
         seams = ShardSeams(self.clock, self.fatal.append, take=self._take)
         self.role = ShardRole(options, engine, self.mesh, seams, self.fatal.append)
         self.near, self.far = End(Peer("coordinator", "a", 1)), End(Peer("shard", name, 1))
@@ -396,6 +397,18 @@ def test_store_whose_shard_another_host_has_by_now_is_not_taken() -> None:
     assert "seated at h0" in str(other.fatal[0])
     assert other.takes == 0
     assert not other.near.sent
+
+
+def test_what_is_older_than_the_state_that_seated_a_shard_does_not_tell_where_it_is() -> None:
+    """The first coordinator that is reached lags behind the one that its host has heard."""
+    coordinator, engine, _ = hosted()
+    view = coordinator.member.view()
+    other = Process(coordinator, 8, engine, host="h1", since=view.applied + 1)
+    tell(other, view)
+    assert (other.fatal, other.takes) == ([], 0)
+    moved = view.shards[0]._replace(host="h1")
+    tell(other, view._replace(applied=view.applied + 1, shards=(moved,)))
+    assert (other.fatal, other.takes) == ([], 1)
 
 
 def test_process_that_waits_while_its_shard_gets_another_host_ends() -> None:
