@@ -7,7 +7,8 @@ Invariants:
 - every call is answered exactly once, also when the link is lost or was never there;
 - a write, or a step across shards, is refused as definite (OWNER_AWAY) only if it was never sent;
   one that was sent and not answered is OUTCOME_UNKNOWN_REPLY; what only reads is OWNER_AWAY;
-- an answer counts only from the link on which its call went;
+- an answer counts only from the link on which its call went; one that has a successor still answers
+  the writes that it was sent (owner_former.py);
 - the first publication after each opening of the link is a fresh one;
 - calls without an answer are bounded by OWNER_CALLS_MAX, unsent bytes by OWNER_BACKLOG_BYTES_MAX;
   reads of the log always pass, for watchers bound them.
@@ -44,6 +45,7 @@ from kubebraid.base.ports import (
 
 from .owner_answers import decode_answers, decode_publication, decode_status
 from .owner_flow import into_dump, into_read
+from .owner_former import Former
 from .owner_outbox import Outbox
 from .owner_questions import Questions
 from .owner_wire import Asked, Joiner, Malformed, OwnerKind, Question
@@ -57,6 +59,8 @@ class OwnerClient(Questions):
         super().__init__(Outbox())
         self.part = self._outbox.part
         self._joiner = Joiner()
+        self.former = Former()
+        self.is_parting = self._outbox.is_parting
         self._publish: Callable[[Publication], None] | None = None
         self._status = ShardStatus(0, 0, 0, 0)
         self._spoke = False  # of itself, on the present link
@@ -172,15 +176,19 @@ class OwnerClient(Questions):
     @property
     def idle(self) -> bool:
         """Whether nobody waits for an answer and nothing is packed."""
-        return self._outbox.calls.empty() and not self._outbox.pending
+        waits = bool(self._outbox.pending) or self.former.waited_for
+        return self._outbox.calls.empty() and not waits
 
     # -- the link ------------------------------------------------------------------------------
 
     def opened(self, link: Link) -> None:
-        """A link that is still there is taken for lost: its successor speaks for the shard. It is
-        closed, for should the successor end at once its dialer has to try again."""
+        """A link that is still there has a successor, which speaks for the shard. It is closed, for
+        should the successor end at once its dialer has to try again; that of a process which hands
+        the shard over is its dialer's to close, when nobody waits for it."""
         former = self._outbox.link
-        if former is not None:
+        if former is not None and self._outbox.parting:
+            self.former.follow(former, self._outbox.leave(), self._joiner)
+        elif former is not None:
             self._outbox.lose()
             former.close()
         self._outbox.link, self._outbox.parting = link, False
@@ -192,8 +200,13 @@ class OwnerClient(Questions):
     def closed(self, link: Link) -> None:
         if link is self._outbox.link:
             self._outbox.lose()
+        elif link is self.former.link:
+            self.former.lost()
 
     def received(self, link: Link, kind: int, body: bytes) -> None:
+        if link is self.former.link:
+            self.former.received(kind, body)
+            return
         if link is not self._outbox.link:
             return
         whole = self._joiner.take(kind, body)

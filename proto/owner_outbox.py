@@ -15,12 +15,15 @@ Tested in tests/unit/proto/test_owner_client.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kubebraid.base import errors
 from kubebraid.base.errors import RequestRefused
 from kubebraid.base.limits import OWNER_BACKLOG_BYTES_MAX, OWNER_CALLS_MAX, OWNER_MESSAGE_BYTES
 from kubebraid.base.links import Link
 
 from . import owner_wire
+from .owner_former import Writes
 from .owner_pending import Pending
 from .owner_wire import Calls, OwnerKind, encode_calls
 
@@ -40,6 +43,10 @@ class Outbox:
         """The shard is another process's by now: what was asked is answered by this link still, or
         lost with it; what comes is refused as definite until the other one's is open."""
         self.parting = True
+
+    def is_parting(self) -> bool:
+        """Whether the link is still that of the process before."""
+        return self.link is not None and self.parting
 
     def refusal(self) -> RequestRefused | None:
         """Why a call cannot be taken now; None if it can."""
@@ -70,11 +77,27 @@ class Outbox:
 
     def lose(self) -> None:
         """The link is gone: everybody who waits is told."""
+        self._lose(self.pending.lost)
+
+    def leave(self) -> Writes:
+        """Another process's link takes its place: the writes that the former has been sent are its
+        own to answer; everybody else who waits is told."""
+        left: Writes = {}
+
+        def tell(unsent: frozenset[int]) -> None:
+            left.update(pending.left(unsent))
+            pending.lost(unsent)
+
+        pending = self.pending
+        self._lose(tell)
+        return left
+
+    def _lose(self, tell: Callable[[frozenset[int]], None]) -> None:
         self.link = None
         calls = self._emptied()
         unsent = frozenset([*calls.write_numbers, *(number for number, _ in calls.across)])
-        pending, self.pending = self.pending, Pending()
-        pending.lost(unsent)
+        self.pending = Pending()
+        tell(unsent)
 
     def _emptied(self) -> Calls:
         calls, self.calls = self.calls, Calls()

@@ -26,6 +26,7 @@ from kubebraid.base.ports import LogReply, PointReply, ReadChunk, WriteReply
 
 from .owner_answers import Answer, Arrived, DumpPart
 from .owner_flow import Inflow, P
+from .owner_former import Writes
 from .owner_reshard import Told
 from .owner_wire import Calls
 
@@ -36,7 +37,7 @@ class Pending:
     """The calls of one link that are not answered; filled by the client."""
 
     def __init__(self) -> None:
-        self.writes: dict[int, tuple[object, Callable[[WriteReply], None]]] = {}
+        self.writes: Writes = {}
         self.points: dict[int, tuple[object, Callable[[PointReply], None]]] = {}
         self.reads: dict[int, Inflow[ReadChunk]] = {}
         self.dumps: dict[int, Inflow[DumpPart]] = {}
@@ -129,6 +130,12 @@ class Pending:
     def _refuse_flow(self, flow: Inflow[P] | None, why: RequestRefused) -> None:
         if flow is not None:
             flow.refuse(why)
+
+    def left(self, unsent: frozenset[int]) -> Writes:
+        """The writes that were sent, which are nobody's here from now on."""
+        sent = {number: write for number, write in self.writes.items() if number not in unsent}
+        self.writes = {number: self.writes[number] for number in self.writes.keys() & unsent}
+        return sent
 
     def lost(self, unsent: frozenset[int]) -> None:
         """The link is gone; `unsent`: writes and steps across shards that it never saw."""

@@ -5,7 +5,8 @@ What it is not: who listens, or what is asked.
 
 Invariants: a client stays the same over all lives of its shard, also where it was removed and comes
 again; nothing is asked but of the process that the newest state names. One that hands a shard over
-still answers what it was asked before, until its successor's link is open.
+still answers what it was asked before, until its successor's link is open, and the writes of it
+until all are answered or its link is lost.
 
 Worked example: shard-0 comes back at another port: the state names it, a new dialer dials, the old
 one ends, and the client, whose calls were refused meanwhile, is opened again.
@@ -57,7 +58,7 @@ class _Shard:
             link.close()  # whoever it is, the state does not name it
             return
         self.client.opened(link)
-        self._part()
+        self._part_if_done()
         self._on_open()
 
     def leave(self) -> None:
@@ -70,10 +71,15 @@ class _Shard:
 
     def received(self, link: Link, kind: int, body: bytes) -> None:
         self.client.received(link, kind, body)
+        self._part_if_done()
 
     def closed(self, link: Link) -> None:
         self.client.closed(link)
-        if not self.client.connected:
+        self._part_if_done()
+
+    def _part_if_done(self) -> None:
+        """The former process is dialled as long as somebody waits for it."""
+        if not (self.client.is_parting() or self.client.former.waited_for):
             self._part()
 
 

@@ -189,8 +189,7 @@ def paused_ms(traffic: Traffic, shard: str, since_s: float) -> float:
     return (max(took_s[True]) - median(took_s[False])) * 1_000
 
 
-def test_writes_wait_a_moment_for_a_planned_hand_over(site: Site) -> None:
-    """What was in flight to the host before may be answered as uncertain, once a writer."""
+def test_writes_wait_a_moment_for_a_planned_hand_over_and_see_no_error(site: Site) -> None:
     hosts, pauses_ms = site.hosts, []
     with judged(site, "handed-", FEW_WRITERS, QUICK_S) as traffic:
         hosts.others_old_enough(())
@@ -209,10 +208,8 @@ def test_writes_wait_a_moment_for_a_planned_hand_over(site: Site) -> None:
         traffic.wait_for_more(WRITES_BETWEEN, GOES_ON_S_MAX)
         assert host not in hosts.seats().values()
         of_sigterm = {shard: round(paused_ms(traffic, shard, began_s)) for shard in shards}
-        traffic.check()
-        errors = traffic.errors()
-        assert len(errors) <= FEW_WRITERS * (HAND_OVERS + len(shards)), errors
-    print(f"{len(errors)} uncertain answers; hand-overs: {[round(ms) for ms in pauses_ms]} ms; SIGTERM: {of_sigterm} ms")
+        traffic.check_calm()
+    print(f"hand-overs: {[round(ms) for ms in pauses_ms]} ms; SIGTERM: {of_sigterm} ms")
     print(f"goal: below {PAUSE_MS} ms")
     assert max(*pauses_ms, *of_sigterm.values()) < 10 * PAUSE_MS
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 import pytest
 
 from kubebraid.base import errors
+from kubebraid.base.errors import RequestRefused
 from kubebraid.base.links import Closable, LinkUser, Peer
 from kubebraid.base.ports import WRITE_PUT, Adoption, ClusterView, ShardPlace, WriteCall, WriteReply
 from kubebraid.base.tabletmap import layout
+from kubebraid.proto import owner_wire
+from kubebraid.proto.owner_answers import Answers, encode_answers
+from kubebraid.proto.owner_wire import OwnerKind
 from kubebraid.proto.shard_links import ShardLinks
+from kubebraid.router.retry import retriable
 from tests.linkpair import End
 
 
@@ -107,6 +112,9 @@ def test_shard_that_comes_back_elsewhere_is_dialled_there_and_its_client_stays()
     stand.put()
     assert [reply.error for reply in stand.replies] == [errors.OWNER_AWAY]
     link = stand.dialer.connect(Peer("shard", "s0", 8))
+    assert [first.closed] == [False], "it may still answer"
+    assert len(stand.replies) == 1
+    first.lose()
     assert first.closed
     assert [reply.error for reply in stand.replies] == [
         errors.OWNER_AWAY,
@@ -117,6 +125,76 @@ def test_shard_that_comes_back_elsewhere_is_dialled_there_and_its_client_stays()
     assert len(stand.replies) == 2
     assert link.sent
     assert stand.opened == 2
+
+
+def handed_over() -> tuple[Stand, Dialer]:
+    """A put is on its way when the next process takes the shard; both can be reached."""
+    stand = Stand()
+    stand.follow(place(7))
+    first = stand.dialer
+    first.connect(Peer("shard", "s0", 7))
+    stand.put()
+    stand.follow(place(8))
+    stand.dialer.connect(Peer("shard", "s0", 8))
+    assert (stand.replies, first.closed) == ([], False)
+    return stand, first
+
+
+def says(dialer: Dialer, reply: WriteReply) -> None:
+    """The process answers; the reply's tag is the call's number."""
+    wire = End(Peer("shard", "s0", 0))
+    owner_wire.send(wire, OwnerKind.ANSWERS, encode_answers(Answers(writes=[reply])))
+    for kind, body in wire.sent:
+        assert dialer.link is not None
+        dialer.user.received(dialer.link, kind, body)
+
+
+def refusal(number: int, why: RequestRefused = errors.OWNER_AWAY) -> WriteReply:
+    return WriteReply(number, 0, b"", why)
+
+
+def test_write_that_was_sent_before_a_hand_over_is_answered_behind_it() -> None:
+    stand, first = handed_over()
+    says(first, refusal(1))
+    (reply,) = stand.replies
+    assert reply.error is not None
+    assert retriable(reply.error)
+    assert first.closed
+    stand.put()
+    says(stand.dialer, refusal(2, errors.OTHER_MAP))
+    assert [reply.error for reply in stand.replies[1:]] == [errors.OTHER_MAP]
+
+
+def test_write_that_was_done_before_a_hand_over_is_told_behind_it() -> None:
+    stand, first = handed_over()
+    says(first, WriteReply(1, 41, b"done", None))
+    assert [(reply.revision, reply.body) for reply in stand.replies] == [(41, b"done")]
+    assert first.closed
+
+
+def test_former_process_answers_nothing_that_was_asked_of_its_successor() -> None:
+    stand, first = handed_over()
+    stand.put()
+    says(first, refusal(2))
+    assert stand.replies == []
+    assert not first.closed
+    says(first, refusal(1))
+    assert len(stand.replies) == 1
+
+
+def test_former_process_whose_successor_is_gone_may_still_answer() -> None:
+    stand, first = handed_over()
+    stand.dialer.lose()
+    assert [first.closed] == [False]
+    says(first, refusal(1))
+    assert first.closed
+
+
+def test_third_process_ends_what_the_first_has_not_answered() -> None:
+    stand, first = handed_over()
+    stand.follow(place(9))
+    assert first.closed
+    assert [reply.error for reply in stand.replies] == [errors.OUTCOME_UNKNOWN_REPLY]
 
 
 def test_process_that_is_gone_is_not_dialled_any_more_behind_its_successor() -> None:
