@@ -71,7 +71,7 @@ ENGINE: Final = (
     Flag(
         "engine",
         "rocksdb",
-        "memory keeps nothing: for tests; tikv is a trial, and needs --pd",
+        "memory keeps nothing: for tests; tikv needs --pd and a client (docs/operating/tikv.md)",
         ("rocksdb", "memory", "tikv"),
     ),
     Flag("pd", "", "HOST:PORT of TiKV's PD, several separated by commas: for --engine=tikv"),
