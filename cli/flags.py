@@ -17,7 +17,7 @@ Tested in tests/unit/cli/test_serve_config.py.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from kubebraid.base.limits import PROGRESS_INTERVAL_MS, REQUEST_BYTES_MAX, TXN_OPS_MAX
@@ -27,6 +27,15 @@ from .logs import FORMATS, LEVELS, OUTPUTS
 PREFIXES: Final = ("KUBEBRAID_", "ETCD_")  # of variables; the first one wins
 # Variables of a process that stand for no flag; whoever starts processes hands them on.
 HANDED_ON: Final = frozenset(("KUBEBRAID_TIKV_CLIENT",))
+
+
+def handed_on(environ: Mapping[str, str], configuring: tuple[str, ...]) -> dict[str, str]:
+    """The environment of a child: without variables that begin so and would stand for its flags."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if name in HANDED_ON or not name.startswith(configuring)
+    }
 
 
 class Flag(NamedTuple):

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from ..flags import HANDED_ON
+from ..flags import handed_on
 from .ending import held
 from .figures import Measured
 from .outputs import bench_load, benchmark
@@ -72,11 +72,7 @@ class Tools:
 
 def child_environment() -> dict[str, str]:
     """Ours without what would configure a server or a client behind the benchmark's back."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name in HANDED_ON or not name.startswith(CONFIGURING)
-    }
+    return handed_on(os.environ, CONFIGURING)
 
 
 def output(argv: Sequence[str], seconds: float = RUN_S_MAX) -> tuple[str, float]:

@@ -36,7 +36,7 @@ from kubebraid.proto.server import AddressInUse
 
 from .. import pd_http
 from ..flag_sources import BadFlags
-from ..flags import HANDED_ON, PREFIXES
+from ..flags import PREFIXES, handed_on
 from ..listening import check_free
 from ..locked_folder import locked
 from ..role import EXIT_REMOVED
@@ -196,11 +196,7 @@ class DevCluster:
         """On the main thread: when the thread that made a child ends, the child is killed."""
         assert threading.current_thread() is threading.main_thread()
         argv = argv_of(spec, self._config, self._site)
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if name in HANDED_ON or not name.startswith(PREFIXES)
-        }
+        environment = handed_on(os.environ, PREFIXES)
         environment |= {} if spec.role in ROLES else pd_http.ENVIRONMENT
         with self._log(spec).open("ab") as log:
             return subprocess.Popen(

@@ -25,7 +25,7 @@ from typing import Final, Self, TypeVar
 
 import pytest
 
-from kubebraid.cli.flags import HANDED_ON
+from kubebraid.cli.flags import handed_on
 
 T = TypeVar("T")
 
@@ -116,12 +116,7 @@ def child_environment(more: Mapping[str, str] | None) -> dict[str, str]:
     etcdctl refuses a flag that a variable names too, so whoever works with ETCDCTL_ENDPOINTS set
     would see every test fail.
     """
-    ours = {
-        name: value
-        for name, value in os.environ.items()
-        if name in HANDED_ON or not name.startswith(CONFIGURING)
-    }
-    return {**ours, **(more or {})}
+    return {**handed_on(os.environ, CONFIGURING), **(more or {})}
 
 
 def run(

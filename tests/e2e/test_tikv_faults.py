@@ -53,19 +53,14 @@ class Bed:
     draw: random.Random
 
     def store_killed(self) -> None:
-        index = self.draw.randrange(STORES)
-        self.tikv.stores[index].kill()
-        time.sleep(STORE_DOWN_S)
-        self.tikv.start_store(index)
+        self.tikv.kill_store_for(self.draw.randrange(STORES), STORE_DOWN_S)
 
     def store_stopped(self) -> None:
         with stopped(self.tikv, self.draw.randrange(STORES)):
             time.sleep(self.draw.uniform(*STOPPED_S))
 
     def pd_killed(self) -> None:
-        self.tikv.pd.kill()
-        time.sleep(PD_DOWN_S)
-        self.tikv.start_pd()
+        self.tikv.kill_pd_for(PD_DOWN_S)
 
     def shard_killed(self) -> None:
         self.site.kill(self.draw.choice(SHARD_NAMES))()

@@ -70,19 +70,14 @@ class StoreFaults:
             self.done[fault.__name__.strip("_")] += 1
 
     def _store_killed(self, away_s: float) -> None:
-        index = self._chance.randrange(REPLICAS_MAX)
-        self._tikv.stores[index].kill()
-        time.sleep(away_s)
-        self._tikv.start_store(index)
+        self._tikv.kill_store_for(self._chance.randrange(REPLICAS_MAX), away_s)
 
     def _store_stopped(self, away_s: float) -> None:
         with stopped(self._tikv, self._chance.randrange(REPLICAS_MAX)):
             time.sleep(away_s)
 
     def _pd_killed(self, away_s: float) -> None:
-        self._tikv.pd.kill()
-        time.sleep(away_s)
-        self._tikv.start_pd()
+        self._tikv.kill_pd_for(away_s)
 
 
 def judged(seed: int, seconds: float, folder: Path, peers: Peers, stores: int = 1) -> None:

@@ -21,6 +21,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -139,6 +140,18 @@ class Cluster:
         before = store.text().count("serving")
         store.start()
         wait_for("the store to serve", lambda: store.text().count("serving") > before, START_S)
+
+    def kill_store_for(self, index: int, seconds: float) -> None:
+        """SIGKILL, and a new start behind it."""
+        self.stores[index].kill()
+        time.sleep(seconds)
+        self.start_store(index)
+
+    def kill_pd_for(self, seconds: float) -> None:
+        """SIGKILL, and a new start behind it."""
+        self.pd.kill()
+        time.sleep(seconds)
+        self.start_pd()
 
     def stop_store(self, index: int) -> None:
         """SIGSTOP; no thread of it runs any more when this returns, on a busy machine neither."""

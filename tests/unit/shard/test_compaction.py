@@ -6,7 +6,7 @@ import pytest
 
 from kubebraid.base.keyspace import EVERYTHING
 from kubebraid.base.limits import COMPACT_SLICE_REVISIONS
-from kubebraid.base.ports import LogCall, LogReply
+from kubebraid.base.ports import LogCall, LogReply, WriteCall
 from kubebraid.proto.etcd import rpc_pb2
 from kubebraid.proto.kvwire import key_of
 from kubebraid.shard import compaction as compaction_module
@@ -39,6 +39,17 @@ def compacted(stand: Stand, floor: int) -> None:
     while compactor.turn():
         assert not done
     assert len(done) == 1
+
+
+def in_flight(call: WriteCall) -> Stand:
+    """Three puts are told, and a write of the same key has been asked its revision."""
+    stand = Stand(late=True)
+    for _ in range(3):
+        stand.write(put_call(b"/a/x"))
+        stand.sequencer.answer()
+    stand.submit(call)
+    stand.run()
+    return stand
 
 
 def test_version_that_the_floor_sees_stays_and_the_one_before_it_goes() -> None:
@@ -127,12 +138,7 @@ def test_deletion_costs_compaction_a_removal_less(monkeypatch: pytest.MonkeyPatc
 
 def test_deletion_in_flight_that_lands_below_the_floor_goes_when_it_has_landed() -> None:
     """As a put: the walk goes on to it when it is published."""
-    stand = Stand(late=True)
-    for _ in range(3):
-        stand.write(put_call(b"/a/x"))
-        stand.sequencer.answer()
-    stand.submit(delete_call(b"/a/x"))
-    stand.run()
+    stand = in_flight(delete_call(b"/a/x"))
     stand.owner.compact(9, None)
     stand.run()
     assert versions(stand.engine, b"/a/x") == []
@@ -235,12 +241,7 @@ def test_idle_compactor_does_nothing() -> None:
 
 def test_write_in_flight_that_lands_below_the_floor_is_removed_when_it_has_landed() -> None:
     """Its revision was handed out before the floor rose above it, by way of another shard's."""
-    stand = Stand(late=True)
-    for _ in range(3):
-        stand.write(put_call(b"/a/x"))
-        stand.sequencer.answer()
-    stand.submit(put_call(b"/a/x"))
-    stand.run()
+    stand = in_flight(put_call(b"/a/x"))
     done: list[None] = []
     stand.owner.compact(9, lambda: done.append(None))
     stand.run()
