@@ -29,7 +29,7 @@ from tests.e2e.ledger import SHARD_NAMES
 from tests.e2e.load import Load
 from tests.e2e.processes import Peers, Supervisor
 from tests.e2e.reshard_ops import Ctl
-from tests.e2e.reshard_traffic import WRITERS, Snapshots, Traffic, Watched, settled
+from tests.e2e.reshard_traffic import KEYS, WRITERS, Snapshots, Traffic, Watched, settled
 from tests.e2e.store import Kind, Store, need_tikv_client, tikv_flags
 from tests.e2e.tikv_hosts import LAYOUT, Hosts, first_writes_s, shard_of
 from tests.tikv.cluster import Cluster
@@ -191,10 +191,12 @@ def paused_ms(traffic: Traffic, shard: str, since_s: float) -> float:
 def test_writes_wait_a_moment_for_a_planned_hand_over_and_see_no_error(site: Site) -> None:
     hosts, pauses_ms, draw = site.hosts, [], random.Random("handed")
     with judged(site, "handed-", FEW_WRITERS, QUICK_S) as traffic:
-        hosts.others_old_enough(())
+        traffic.wait_for_more(KEYS, GOES_ON_S_MAX)  # what a write of each shard usually takes
+        time.sleep(HANDED_S)
         for _ in range(HAND_OVERS):
             shard, seats = draw.choice(SHARD_NAMES), hosts.seats()
             target = draw.choice([host for host in SHARD_NAMES if host != seats[shard]])
+            hosts.others_old_enough(set(SHARD_NAMES) - {target})
             began_s = time.monotonic()
             ctl(site, "shard", "hand-over", shard, f"--to={target}")
             traffic.wait_for_more(WRITES_BETWEEN, GOES_ON_S_MAX)
