@@ -84,6 +84,9 @@ ENGINE: Final = (
         ("rocksdb", "memory", "tikv"),
     ),
     Flag("pd", "", "HOST:PORT of TiKV's PD, several separated by commas: for --engine=tikv"),
+    Flag("tikv-cacert", "", "PEM file of who signs what PD and TiKV show: speak TLS to them"),
+    Flag("tikv-cert", "", "PEM file of the certificate that they are shown"),
+    Flag("tikv-key", "", "PEM file of its private key, which has no password"),
 )
 FLAGS: Final = (
     Flag("data-dir", "default.kubebraid", "where everything is kept"),

@@ -126,7 +126,8 @@ class ShardThread:
         """What it ended of."""
         world, config = self._world, self._world.config
         name = shard_store(config.tikv_prefix, self._shard)
-        engine = TikvEngine(Link.opened(config.pd), name.encode(), shared=world.shared())
+        link = Link.opened(config.pd, tls=config.tls)
+        engine = TikvEngine(link, name.encode(), shared=world.shared())
         errors: list[BaseException] = []
 
         def take() -> str:

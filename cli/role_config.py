@@ -28,6 +28,7 @@ from kubebraid.base.tabletmap import TabletMap
 from kubebraid.proto.links.addresses import AddressRefused, check_open, is_literal, parse, resolve
 from kubebraid.proto.links.handshake import Identity, IdentityRefused, encode
 from kubebraid.router.autosplit import Bounds
+from kubebraid.shard.storage.tikv_seam import Tls
 
 from .flag_sources import BadFlags, Values, read_values
 from .flag_values import (
@@ -43,7 +44,7 @@ from .flag_values import (
 )
 from .layouts import BadLayout, read_layout
 from .role_flags import COORDINATOR, ROUTER, SHARD
-from .tikv_flags import TIKV, pd_of_engine, store_name
+from .tikv_flags import TIKV, pd_of_engine, store_name, tls_of
 from .toml_text import toml_of
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class ShardConfig:
     data_dir: Path
     engine: str
     pd: tuple[str, ...] = ()
+    tls: Tls | None = None
     tikv_prefix: str = ""
 
 
@@ -161,6 +163,7 @@ def parse_shard(argv: Sequence[str], environ: Mapping[str, str] | None = None) -
         data_dir=Path(values["data-dir"]) if engine == TIKV else _data_dir(values),
         engine=engine,
         pd=pd_of_engine(values),
+        tls=tls_of(values),
         tikv_prefix=store_name(values) if values["tikv-store"] else member.cluster,
     )
 

@@ -61,8 +61,12 @@ def start(config: ShardConfig) -> int:
 
 def _on_tikv(config: ShardConfig, secret: bytes | None) -> int:
     # Loading it starts a client's threads, which no other engine should pay for.
+    from kubebraid.shard.storage.tikv_link import chosen
+
     from .host_threads import HostProcess
 
+    # A spare without a client would be found out when it is given a dead host's shards.
+    chosen(config.tls is not None)
     fatal = Fatal()
     return run(HostProcess(config, secret, fatal), fatal)
 

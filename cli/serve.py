@@ -274,7 +274,7 @@ def _opened(config: ServeConfig) -> Engine:
     # Loading it starts a client's threads, which no other engine should pay for.
     from kubebraid.shard.storage.tikv import TikvEngine
 
-    return TikvEngine.open(config.pd, config.tikv_store.encode(), create=True)
+    return TikvEngine.open(config.pd, config.tikv_store.encode(), create=True, tls=config.tls)
 
 
 def _identity(config: ServeConfig) -> str:

@@ -35,6 +35,7 @@ from kubebraid.base.limits import (
 from kubebraid.base.tabletmap import TabletMap
 from kubebraid.coordinator.autocompact import HOUR_MS, PERIOD_MS_MIN, Retention
 from kubebraid.proto.fronts import FrontKind
+from kubebraid.shard.storage.tikv_seam import Tls
 
 from .flag_sources import BadFlags, Values, read_values
 from .flag_values import (
@@ -49,7 +50,7 @@ from .flag_values import (
 )
 from .layouts import BadLayout, read_layout
 from .node import SHARD
-from .tikv_flags import pd_of_engine, store_name
+from .tikv_flags import pd_of_engine, store_name, tls_of
 
 _PERIOD_MS_MAX: Final = 292 * 365 * 24 * HOUR_MS  # Go's longest duration, about
 _REVISIONS_MAX: Final = 1 << 62
@@ -70,6 +71,7 @@ class ServeConfig:
     progress_interval_ms: int
     retention: Retention
     pd: tuple[str, ...] = ()
+    tls: Tls | None = None
     tikv_store: str = ""
     quota_bytes: int = 0
     request_bytes_max: int = REQUEST_BYTES_MAX
@@ -96,6 +98,7 @@ def parse_serve(argv: Sequence[str], environ: Mapping[str, str] | None = None) -
         front=front_kind(values["front"]),
         engine=values["engine"],
         pd=pd_of_engine(values),
+        tls=tls_of(values),
         tikv_store=store_name(values),
         first_map=_first_map(values),
         progress_interval_ms=interval_ms(values, "watch-progress-notify-interval"),

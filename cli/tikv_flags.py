@@ -3,8 +3,9 @@
 What it is: what serve, shard and dev-cluster have in common there. What it is not: the tables of
 flags (`flags.py`, `role_flags.py`), or the engine.
 
-Invariants: a shard's store has a slash in its name and serve's has none, so that neither opens the
-other's; two shards of one cluster never have the same.
+Invariants: files of TLS were read, and fit, before anything connects; a shard's store has a slash
+in its name and serve's has none, so that neither opens the other's; two shards of one cluster never
+have the same.
 
 Worked example: shard-1 of the cluster `prod` keeps its rows in the store `prod/shard-1`.
 
@@ -14,11 +15,16 @@ Tested in tests/unit/cli/test_serve_config.py, tests/unit/cli/test_role_config.p
 from __future__ import annotations
 
 import re
+import ssl
+from pathlib import Path
 from typing import Final
+
+from kubebraid.shard.storage.tikv_seam import Tls
 
 from .flag_sources import BadFlags, Values
 
 TIKV: Final = "tikv"
+TLS: Final = ("tikv-cacert", "tikv-cert", "tikv-key")
 _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):\d{1,5}")
 _NAME: Final = re.compile(r"[\w.-]{1,100}", re.ASCII)
 
@@ -42,6 +48,39 @@ def addresses_of(name: str, text: str) -> tuple[str, ...]:
         if not _ADDRESS.fullmatch(address):
             raise BadFlags(f"{name}: {address!r} is no HOST:PORT")
     return addresses
+
+
+def tls_of(values: Values) -> Tls | None:
+    """Absolute paths; None where nothing was said. Raises BadFlags."""
+    told = [values.named(name) for name in TLS if values[name]]
+    if not told:
+        return None
+    if not values["pd"]:
+        raise BadFlags(f"{', '.join(told)}: {values.named('pd')} is not there")
+    if len(told) < len(TLS):
+        raise BadFlags(f"TLS to TiKV needs all of {', '.join(map(values.named, TLS))}")
+    tls = Tls(*(_readable(values, name) for name in TLS))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(tls.ca)
+    except ssl.SSLError as error:
+        raise BadFlags(f"{values.named(TLS[0])}={tls.ca} is no certificate in PEM") from error
+    try:
+        context.load_cert_chain(tls.cert, tls.key, password="")
+    except ssl.SSLError as error:
+        names = " and ".join(f"{values.named(name)}={values[name]}" for name in TLS[1:])
+        why = "are no certificate and its private key, in PEM and without a password"
+        raise BadFlags(f"{names} {why}") from error
+    return tls
+
+
+def _readable(values: Values, name: str) -> str:
+    path = Path(values[name]).absolute()
+    try:
+        path.read_bytes()
+    except OSError as error:
+        raise BadFlags(f"{values.named(name)}={values[name]}: {error.strerror}") from error
+    return str(path)
 
 
 def store_name(values: Values) -> str:

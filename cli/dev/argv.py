@@ -58,7 +58,8 @@ def argv_of(spec: Spec, config: DevConfig, site: Site) -> list[str]:
         return [*argv, f"--listen-client-urls=http://{spec.address}", *config.router_flags]
     argv.append(f"--listen={spec.address}")
     if spec.role == "shard" and site.engine == TIKV:
-        return [*argv, "--engine=tikv", f"--pd={site.pd}", f"--tikv-store={site.tikv_store}"]
+        store = ("--engine=tikv", f"--pd={site.pd}", f"--tikv-store={site.tikv_store}")
+        return [*argv, *store, *config.tls_flags]
     argv.append(f"--data-dir={config.data_dir / spec.name}")
     if spec.role == "shard":
         return [*argv, f"--engine={site.engine}"]

@@ -57,7 +57,7 @@ from .tikv_guards import Guarded, Guards
 from .tikv_keeper import Keeper, Present, elapsed, unchanged
 from .tikv_link import Link
 from .tikv_pages import Pages, Row, patient
-from .tikv_seam import ANYTHING, NOTHING_ELSE, SOMETHING, Client, May, Rows, Writer
+from .tikv_seam import ANYTHING, NOTHING_ELSE, SOMETHING, Client, May, Rows, Tls, Writer
 from .tikv_space import Prefixes, Shared
 
 T = TypeVar("T")
@@ -260,14 +260,15 @@ class TikvEngine(_TikvPresent):
         create: bool,
         ages: Ages | None = None,
         shared: Shared | None = None,
+        tls: Tls | None = None,
     ) -> TikvEngine:
         """Take the store `name` of the cluster whose PD listens at these HOST:PORTs; with `create`
-        one that does not exist begins empty.
+        one that does not exist begins empty; with `tls` every connection is TLS.
 
         Raises EngineUnsupported, EngineUnavailable, EngineUncertain, EngineCorrupt if it does not
         exist.
         """
-        engine = cls(Link.opened(addresses), name, ages, shared)
+        engine = cls(Link.opened(addresses, tls=tls), name, ages, shared)
         engine.take(create=create)
         return engine
 

@@ -77,6 +77,15 @@ class EngineUnsupported(EngineError):
     )
 
 
+class EngineWithoutTls(EngineUnsupported):
+    """The client here does not speak TLS."""
+
+    hint = (
+        "build our own client, native/tikv (make native), and let KUBEBRAID_TIKV_CLIENT name no "
+        "other"
+    )
+
+
 class ClientError(Exception):
     """Of a client whose errors have kinds: which of the engine's it is, but for what was done."""
 

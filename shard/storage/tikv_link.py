@@ -31,9 +31,9 @@ from threading import Thread
 from typing import Any, Final, NoReturn, TypeVar
 
 from .engine import EngineClosed, EngineError
-from .tikv_errors import EngineUncertain, EngineUnsupported, of_call
+from .tikv_errors import EngineUncertain, EngineUnsupported, EngineWithoutTls, of_call
 from .tikv_native import NativeClient
-from .tikv_seam import Client, Kind
+from .tikv_seam import Client, Kind, Tls
 from .tikv_steps import SteppedClient
 
 # Each answer is handed from the client's thread to the loop: with uvloop that takes two thirds of
@@ -52,15 +52,18 @@ OVERTIME_S: Final = 5.0  # a cancelled call has to end its transaction, which as
 log = logging.getLogger(__name__)
 
 
-def chosen() -> Kind:
+def chosen(tls: bool = False) -> Kind:
     """The kind of client that this process has.
 
-    Raises EngineUnsupported: there is none, or not the one that the environment names."""
+    Raises EngineUnsupported: there is none, or not the one that the environment names, or it does
+    not speak TLS."""
     named = os.environ.get(CHOICE, "")
     if named and named not in [kind.name for kind in KINDS]:
         raise EngineUnsupported(f"{CHOICE}={named}: it has to be native or tikv-client")
     for kind in KINDS:
         if named in ("", kind.name) and kind.version() is not None:
+            if tls and not kind.speaks_tls:
+                raise EngineWithoutTls(f"{kind.name}, the client of TiKV here, does not speak TLS")
             return kind
     raise EngineUnsupported(f"the client of TiKV, {named or 'native or tikv-client'}, is not here")
 
@@ -75,30 +78,33 @@ def available() -> bool:
 class Link:
     """A connection and the thread that drives it. Calls may come from any thread."""
 
-    def __init__(self, addresses: Sequence[str], kind: Kind) -> None:
+    def __init__(self, addresses: Sequence[str], kind: Kind, tls: Tls | None = None) -> None:
         assert addresses, "PD has to be somewhere"
         self._kind = kind
         self._addresses = list(addresses)
+        self._tls = tls
         self._client: Client | None = None
         self._loop = new_event_loop()
         self._beside: list[asyncio.Task[None]] = []
         self._thread = Thread(target=self._loop.run_forever, name="tikv", daemon=True)
 
     @classmethod
-    def opened(cls, addresses: Sequence[str], kind: Kind | None = None) -> Link:
+    def opened(
+        cls, addresses: Sequence[str], kind: Kind | None = None, tls: Tls | None = None
+    ) -> Link:
         """Connected to the cluster whose PD listens at these HOST:PORTs, by the chosen client if
         none is given.
 
         Raises EngineUnsupported, EngineUnavailable.
         """
-        link = cls(addresses, kind or chosen())
+        link = cls(addresses, kind or chosen(tls is not None), tls)
         link._thread.start()
         try:
             link.reconnect()
         except BaseException:
             link.close()
             raise
-        log.info("TiKV is reached by %s", link._kind.version())
+        log.info("TiKV is reached by %s%s", link._kind.version(), ", in TLS" if tls else "")
         return link
 
     def reconnect(self) -> None:
@@ -108,7 +114,7 @@ class Link:
 
     async def connection(self) -> Client:
         """A new one, on the Link's loop."""
-        return await self._kind.connect(self._addresses, CONNECT_S)
+        return await self._kind.connect(self._addresses, CONNECT_S, self._tls)
 
     def call(
         self, work: Callable[[Client], Coroutine[Any, Any, T]], doing: str, seconds: float

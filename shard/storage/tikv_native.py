@@ -34,7 +34,7 @@ from .tikv_errors import (
     of_call,
 )
 from .tikv_guards import Guarded
-from .tikv_seam import Rows, View, Writer
+from .tikv_seam import Rows, Tls, View, Writer
 
 try:
     import kubebraid_tikv as binding
@@ -71,6 +71,7 @@ class NativeClient:
     """A connection; tikv_seam.Client."""
 
     name = "native"
+    speaks_tls = True
 
     def __init__(self, inner: _Inner) -> None:
         self._inner = inner
@@ -81,9 +82,12 @@ class NativeClient:
         return None if binding is None else f"kubebraid-tikv {binding.__version__}"
 
     @classmethod
-    async def connect(cls, addresses: Sequence[str], seconds: float) -> NativeClient:
+    async def connect(
+        cls, addresses: Sequence[str], seconds: float, tls: Tls | None
+    ) -> NativeClient:
         """To the cluster whose PD listens at these HOST:PORTs."""
-        return cls(await _answer(binding.connect(list(addresses), seconds)))
+        files = {} if tls is None else tls._asdict()
+        return cls(await _answer(binding.connect(list(addresses), seconds, **files)))
 
     async def current_timestamp(self) -> int:
         return await _answer(self._inner.current_timestamp())

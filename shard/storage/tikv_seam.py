@@ -51,6 +51,14 @@ class Writer(NamedTuple):
     may: May
 
 
+class Tls(NamedTuple):
+    """Paths of PEM files: who signs what TiKV and PD show, what we show, and its private key."""
+
+    ca: str
+    cert: str
+    key: str
+
+
 class View(Protocol):
     """The state at a timestamp. It may serialise its calls."""
 
@@ -80,8 +88,10 @@ class Kind(Protocol):
     name: str
     """As KUBEBRAID_TIKV_CLIENT has it."""
 
+    speaks_tls: bool
+
     def version(self) -> str | None:
         """Of what is installed; None: nothing is."""
 
-    async def connect(self, addresses: Sequence[str], seconds: float) -> Client:
-        """To the cluster whose PD listens at these HOST:PORTs."""
+    async def connect(self, addresses: Sequence[str], seconds: float, tls: Tls | None) -> Client:
+        """To the cluster whose PD listens at these HOST:PORTs; TLS only where it `speaks_tls`."""

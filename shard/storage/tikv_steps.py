@@ -21,7 +21,7 @@ from typing import Final, Protocol
 
 from .tikv_errors import EngineConflict, EngineFenced, EngineHeld, of_call, of_commit
 from .tikv_guards import Guarded
-from .tikv_seam import Rows, View, Writer
+from .tikv_seam import Rows, Tls, View, Writer
 
 try:
     from tikv_client import tikv_client as native
@@ -55,6 +55,7 @@ class SteppedClient:
     """A connection; tikv_seam.Client."""
 
     name = "tikv-client"
+    speaks_tls = False
 
     def __init__(self, inner: _Inner) -> None:
         self._inner = inner
@@ -65,8 +66,11 @@ class SteppedClient:
         return None if native is None else "tikv-client 0.0.4"
 
     @classmethod
-    async def connect(cls, addresses: Sequence[str], seconds: float) -> SteppedClient:
+    async def connect(
+        cls, addresses: Sequence[str], seconds: float, tls: Tls | None
+    ) -> SteppedClient:
         """To the cluster whose PD listens at these HOST:PORTs."""
+        assert tls is None, "this client has no TLS"
         return cls(await native.TransactionClient.connect(list(addresses)))
 
     async def begin(self) -> Transaction:

@@ -6,15 +6,19 @@ Marked `tikv`, not `e2e`: it needs the cluster that tests/tikv/build.sh builds.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from kubebraid.cli.bench.servers import free_port
+from kubebraid.cli.tikv_flags import TLS
+from kubebraid.shard.storage.tikv_native import NativeClient
 from tests.e2e.etcdctl import Etcdctl
-from tests.e2e.processes import Peers, Process, Supervisor, listens, wait_for
+from tests.e2e.processes import Peers, Process, Supervisor, listens, missing, wait_for
 from tests.e2e.store import kubebraid_environment, need_tikv_client
 from tests.tikv.cluster import Cluster
+from tests.tikv.tls import Authority, Encrypted
 
 pytestmark = pytest.mark.tikv
 
@@ -26,10 +30,17 @@ REFUSED = 1
 class Served:
     """One `kubebraid serve` on the cluster's only store."""
 
-    def __init__(self, supervisor: Supervisor, peers: Peers, pd: str, name: str) -> None:
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        peers: Peers,
+        pd: str,
+        name: str,
+        flags: Sequence[str] = (),
+    ) -> None:
         self.port = free_port()
         argv = [sys.executable, "-m", "kubebraid", "serve", "--engine=tikv", f"--pd={pd}"]
-        argv.append(f"--listen-client-urls=http://127.0.0.1:{self.port}")
+        argv += [f"--listen-client-urls=http://127.0.0.1:{self.port}", *flags]
         self.process: Process = supervisor.add(name, argv, env=kubebraid_environment())
         self.etcdctl = Etcdctl(peers, f"http://127.0.0.1:{self.port}")
 
@@ -61,3 +72,29 @@ def test_keys_outlive_a_kill_and_an_end_and_a_second_process_deposes_the_first(
         assert first.etcdctl.run("put", "a", "4").code != 0
         assert first.process.wait(DEPOSED_S) == REFUSED
         assert second.etcdctl.values("") == {"a": "3", "b": "1"}
+
+
+def test_keys_outlive_an_end_on_a_cluster_that_wants_tls(tmp_path: Path, peers: Peers) -> None:
+    if NativeClient.version() is None:
+        missing("our own client of TiKV was not built: make native")
+    authority = Authority(peers, tmp_path / "ours")
+    tls = authority.signed("kubebraid")
+    flags = [f"--{name}={path}" for name, path in zip(TLS, tls, strict=True)]
+    with (
+        Encrypted(authority.signed("tikv")) as relays,
+        Cluster.started(
+            tmp_path / "tikv", before=relays.before, before_pd=relays.before_pd
+        ) as cluster,
+        Supervisor(tmp_path) as supervisor,
+    ):
+        pd = f"127.0.0.1:{cluster.told_pd_port}"
+        served = Served(supervisor, peers, pd, "served", flags)
+        served.start()
+        served.etcdctl.put("a", "1")
+        assert served.process.terminate() == 0
+        served.start()
+        assert served.etcdctl.values("a") == {"a": "1"}
+        assert "TiKV is reached by kubebraid-tikv" in served.process.text()
+        assert ", in TLS" in served.process.text()
+        assert min(relays.shown.values()) > 0
+        assert not relays.refused

@@ -55,6 +55,7 @@ class Cluster:
         stores: int = 1,
         before: Callable[[int], int] | None = None,
         flags: Sequence[str] = (),
+        before_pd: Callable[[int], int] | None = None,
     ) -> None:
         """Not yet started; its data and its detailed logs lie in `folder`."""
         assert stores in (1, REPLICAS_MAX), stores
@@ -63,6 +64,7 @@ class Cluster:
         self.pd_port, peer_port = free_port(), free_port()
         self.store_ports = [free_port() for _ in range(stores)]
         told = self.store_ports if before is None else [before(port) for port in self.store_ports]
+        self.told_pd_port = self.pd_port if before_pd is None else before_pd(self.pd_port)
         self.pd: Process = supervisor.add(
             "pd",
             [
@@ -70,6 +72,7 @@ class Cluster:
                 "--name=pd",
                 f"--data-dir={folder / 'pd'}",
                 f"--client-urls=http://127.0.0.1:{self.pd_port}",
+                f"--advertise-client-urls=http://127.0.0.1:{self.told_pd_port}",
                 f"--peer-urls=http://127.0.0.1:{peer_port}",
                 f"--initial-cluster=pd=http://127.0.0.1:{peer_port}",
                 f"--log-file={folder / 'pd.detail.log'}",
@@ -102,12 +105,14 @@ class Cluster:
         stores: int = 1,
         before: Callable[[int], int] | None = None,
         flags: Sequence[str] = (),
+        before_pd: Callable[[int], int] | None = None,
     ) -> Iterator[Cluster]:
-        """A running one, ended at the end of the block. `before` makes a relay before a port; its
-        own port is the one that clients are told. The flags are every store's."""
+        """A running one, ended at the end of the block. `before` makes a relay before a store's
+        port, `before_pd` one before PD's; its own port is the one that clients are told. The flags
+        are every store's."""
         try:
             with Supervisor(folder) as supervisor:
-                cluster = cls(supervisor, folder, stores, before, flags)
+                cluster = cls(supervisor, folder, stores, before, flags, before_pd)
                 cluster.start()
                 yield cluster
         finally:

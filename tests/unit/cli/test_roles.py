@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from kubebraid.cli.role import exit_code
 from kubebraid.cli.roles import role
 
 OPEN = "--coordinators=a=127.0.0.1:1"
+HOST_ENDS_S = 20.0
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +44,22 @@ def address() -> str:
 def coordinator(address: str, folder: Path, *more: str) -> int:
     known = ("--name=a", f"--coordinators=a={address}", f"--listen={address}")
     return role(["coordinator", *known, f"--data-dir={folder}", "--initial-shards=s", *more])
+
+
+def test_host_without_a_client_of_tikv_does_not_wait_until_it_is_given_a_shard(
+    address: str,
+) -> None:
+    flags = ("--name=s", OPEN, f"--listen={address}", "--engine=tikv", "--pd=127.0.0.1:1")
+    told = subprocess.run(
+        [sys.executable, "-m", "kubebraid", "shard", *flags],
+        env={**os.environ, "KUBEBRAID_TIKV_CLIENT": "none"},
+        capture_output=True,
+        text=True,
+        timeout=HOST_ENDS_S,
+        check=False,
+    )
+    assert told.returncode == 1
+    assert "kubebraid shard: KUBEBRAID_TIKV_CLIENT=none: it has to be native or" in told.stderr
 
 
 @pytest.mark.parametrize("name", ["coordinator", "shard", "router"])

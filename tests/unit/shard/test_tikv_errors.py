@@ -20,11 +20,13 @@ from kubebraid.shard.storage.tikv_errors import (
     EngineUnavailable,
     EngineUncertain,
     EngineUnsupported,
+    EngineWithoutTls,
     locked,
     of_call,
     of_commit,
     too_long,
 )
+from kubebraid.shard.storage.tikv_seam import Tls
 
 CONFLICT = (
     "Multiple key errors: [KeyError(KeyError { locked: None, retryable: "
@@ -128,3 +130,16 @@ def test_our_own_client_is_taken_where_it_was_built_unless_another_is_named(
         tikv_link.Link.opened(["127.0.0.1:2379"])
     assert "make native" in refused.value.hint
     assert refused.value.definite
+
+
+def test_client_without_tls_is_not_taken_where_tls_is_wanted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tikv_steps, "native", SimpleNamespace())
+    monkeypatch.setattr(tikv_native, "binding", SimpleNamespace(__version__="1"))
+    monkeypatch.delenv(tikv_link.CHOICE, raising=False)
+    assert tikv_link.chosen(tls=True).name == "native"
+    monkeypatch.setattr(tikv_native, "binding", None)
+    assert tikv_link.chosen().name == "tikv-client"
+    with pytest.raises(EngineWithoutTls, match="tikv-client, the client of TiKV here, does not sp"):
+        tikv_link.Link.opened(["127.0.0.1:2379"], tls=Tls("ca", "cert", "key"))

@@ -1,0 +1,92 @@
+"""The engine on a TiKV cluster that wants TLS: what it shows, and whom it trusts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Final, NamedTuple
+
+import pytest
+
+from kubebraid.shard.storage import tikv_link
+from kubebraid.shard.storage.engine import Batch
+from kubebraid.shard.storage.tikv import TikvEngine
+from kubebraid.shard.storage.tikv_errors import EngineUnavailable
+from kubebraid.shard.storage.tikv_native import NativeClient
+from kubebraid.shard.storage.tikv_seam import Tls
+from tests.e2e.processes import Peers, missing
+from tests.tikv.cluster import Cluster
+from tests.tikv.tls import Authority, Encrypted
+
+pytestmark = pytest.mark.tikv
+
+ROWS: Final = 50
+
+
+class Site(NamedTuple):
+    """A cluster whose clients have to speak TLS."""
+
+    cluster: Cluster
+    relays: Encrypted
+    ours: Authority
+    stranger: Authority
+    tls: Tls
+
+    @property
+    def pd(self) -> list[str]:
+        """As clients are given it."""
+        return [f"127.0.0.1:{self.cluster.told_pd_port}"]
+
+    @property
+    def store(self) -> int:
+        """The port of its store's relay."""
+        (port,) = self.relays.shown.keys() - {self.cluster.told_pd_port}
+        return port
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    if NativeClient.version() is None:
+        missing("our own client of TiKV was not built: make native")
+    folder, peers = tmp_path_factory.mktemp("tls"), Peers()
+    ours, stranger = Authority(peers, folder / "ours"), Authority(peers, folder / "stranger")
+    with (
+        Encrypted(ours.signed("tikv")) as relays,
+        Cluster.started(
+            folder / "tikv", before=relays.before, before_pd=relays.before_pd
+        ) as cluster,
+    ):
+        yield Site(cluster, relays, ours, stranger, ours.signed("kubebraid"))
+
+
+@pytest.fixture(autouse=True)
+def native(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(tikv_link.CHOICE, "native")
+
+
+def test_rows_are_written_and_read_with_every_connection_in_tls(site: Site) -> None:
+    rows = {b"key-%03d" % at: b"value-%d" % at for at in range(ROWS)}
+    with closing(TikvEngine.open(site.pd, b"tls", create=True, tls=site.tls)) as engine:
+        batch = Batch()
+        for key, value in rows.items():
+            batch.put(key, value)
+        engine.write(batch, sync=True)
+        with closing(engine.snapshot()) as snapshot:
+            assert dict(snapshot.scan(b"key-", b"key.", ROWS + 1)) == rows
+    assert site.relays.shown[site.cluster.told_pd_port] > 0
+    assert site.relays.shown[site.store] > 0
+    assert not site.relays.refused
+
+
+def test_cluster_that_another_authority_has_signed_is_not_trusted(site: Site) -> None:
+    tls = site.tls._replace(ca=site.stranger.ca)
+    with pytest.raises(EngineUnavailable):
+        TikvEngine.open(site.pd, b"untrusted", create=True, tls=tls)
+
+
+def test_who_shows_a_certificate_of_another_authority_is_refused(site: Site) -> None:
+    tls = site.stranger.signed("intruder")._replace(ca=site.ours.ca)
+    before = site.relays.refused[site.cluster.told_pd_port]
+    with pytest.raises(EngineUnavailable):
+        TikvEngine.open(site.pd, b"intruder", create=True, tls=tls)
+    assert site.relays.refused[site.cluster.told_pd_port] > before
