@@ -31,10 +31,17 @@ from threading import Thread
 from typing import Any, Final, NoReturn, TypeVar
 
 from .engine import EngineClosed, EngineError
-from .tikv_errors import EngineUncertain, EngineUnsupported, EngineWithoutTls, of_call
+from .tikv_errors import (
+    EngineUnavailable,
+    EngineUncertain,
+    EngineUnsupported,
+    EngineWithoutTls,
+    of_call,
+)
 from .tikv_native import NativeClient
 from .tikv_seam import Client, Kind, Tls
 from .tikv_steps import SteppedClient
+from .tikv_tls import trouble
 
 # Each answer is handed from the client's thread to the loop: with uvloop that takes two thirds of
 # the CPU.
@@ -47,6 +54,7 @@ T = TypeVar("T")
 CHOICE: Final = "KUBEBRAID_TIKV_CLIENT"
 KINDS: Final[tuple[Kind, ...]] = (NativeClient, SteppedClient)
 CONNECT_S: Final = 3.0
+HANDSHAKE_S: Final = 1.0  # with each PD, behind a failure
 OVERTIME_S: Final = 5.0  # a cancelled call has to end its transaction, which asks TiKV once more
 
 log = logging.getLogger(__name__)
@@ -110,7 +118,13 @@ class Link:
     def reconnect(self) -> None:
         """Drop the connection, and make another. Raises EngineUnavailable."""
         self._client = None
-        self._client = self._run(self.connection, "connect to PD", CONNECT_S)
+        try:
+            self._client = self._run(self.connection, "connect to PD", CONNECT_S)
+        except EngineUnavailable as error:
+            why = "" if self._tls is None else trouble(self._addresses, self._tls, HANDSHAKE_S)
+            if not why:
+                raise
+            raise EngineUnavailable(f"connect to PD in TLS: {why}") from error
 
     async def connection(self) -> Client:
         """A new one, on the Link's loop."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Final, NamedTuple
@@ -14,6 +15,7 @@ from kubebraid.shard.storage.tikv import TikvEngine
 from kubebraid.shard.storage.tikv_errors import EngineUnavailable
 from kubebraid.shard.storage.tikv_native import NativeClient
 from kubebraid.shard.storage.tikv_seam import Tls
+from kubebraid.shard.storage.tikv_tls import HUNG_UP, trouble
 from tests.e2e.processes import Peers, missing
 from tests.tikv.cluster import Cluster
 from tests.tikv.tls import Authority, Encrypted
@@ -21,6 +23,7 @@ from tests.tikv.tls import Authority, Encrypted
 pytestmark = pytest.mark.tikv
 
 ROWS: Final = 50
+SHORT_S: Final = 1.0
 
 
 class Site(NamedTuple):
@@ -80,13 +83,23 @@ def test_rows_are_written_and_read_with_every_connection_in_tls(site: Site) -> N
 
 def test_cluster_that_another_authority_has_signed_is_not_trusted(site: Site) -> None:
     tls = site.tls._replace(ca=site.stranger.ca)
-    with pytest.raises(EngineUnavailable):
+    told = f"^connect to PD in TLS: {site.pd[0]}: certificate verify failed: "
+    with pytest.raises(EngineUnavailable, match=told):
         TikvEngine.open(site.pd, b"untrusted", create=True, tls=tls)
 
 
 def test_who_shows_a_certificate_of_another_authority_is_refused(site: Site) -> None:
     tls = site.stranger.signed("intruder")._replace(ca=site.ours.ca)
     before = site.relays.refused[site.cluster.told_pd_port]
-    with pytest.raises(EngineUnavailable):
+    told = f"^connect to PD in TLS: {site.pd[0]}: ({HUNG_UP}|tlsv1 alert unknown ca)$"
+    with pytest.raises(EngineUnavailable, match=told):
         TikvEngine.open(site.pd, b"intruder", create=True, tls=tls)
     assert site.relays.refused[site.cluster.told_pd_port] > before
+
+
+def test_pd_that_is_silent_or_away_is_told_as_that(site: Site) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        assert trouble([address], site.tls, SHORT_S) == f"{address}: no answer in time"
+    assert trouble([address], site.tls, SHORT_S) == f"{address}: Connection refused"
+    assert trouble(site.pd, site.tls, SHORT_S) == ""
