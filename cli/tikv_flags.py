@@ -64,14 +64,19 @@ def tls_of(values: Values) -> Tls | None:
     try:
         context.load_verify_locations(tls.ca)
     except ssl.SSLError as error:
-        raise BadFlags(f"{values.named(TLS[0])}={tls.ca} is no certificate in PEM") from error
+        raise BadFlags(f"{_said(values, TLS[0])} is no certificate in PEM") from error
     try:
         context.load_cert_chain(tls.cert, tls.key, password="")
     except ssl.SSLError as error:
-        names = " and ".join(f"{values.named(name)}={values[name]}" for name in TLS[1:])
+        names = " and ".join(_said(values, name) for name in TLS[1:])
         why = "are no certificate and its private key, in PEM and without a password"
         raise BadFlags(f"{names} {why}") from error
     return tls
+
+
+def tls_flags(tls: Tls | None) -> tuple[str, ...]:
+    """What tells it to a child."""
+    return tuple(f"--{name}={path}" for name, path in zip(TLS, tls, strict=True)) if tls else ()
 
 
 def _readable(values: Values, name: str) -> str:
@@ -79,8 +84,12 @@ def _readable(values: Values, name: str) -> str:
     try:
         path.read_bytes()
     except OSError as error:
-        raise BadFlags(f"{values.named(name)}={values[name]}: {error.strerror}") from error
+        raise BadFlags(f"{_said(values, name)}: {error.strerror}") from error
     return str(path)
+
+
+def _said(values: Values, name: str) -> str:
+    return f"{values.named(name)}={values[name]}"
 
 
 def store_name(values: Values) -> str:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from ..tikv_flags import TIKV
+from ..tikv_flags import TIKV, tls_flags
 from . import tikv
 from .config import DevConfig
 from .site import SECRET, Site
@@ -59,7 +59,7 @@ def argv_of(spec: Spec, config: DevConfig, site: Site) -> list[str]:
     argv.append(f"--listen={spec.address}")
     if spec.role == "shard" and site.engine == TIKV:
         store = ("--engine=tikv", f"--pd={site.pd}", f"--tikv-store={site.tikv_store}")
-        return [*argv, *store, *config.tls_flags]
+        return [*argv, *store, *tls_flags(config.tls)]
     argv.append(f"--data-dir={config.data_dir / spec.name}")
     if spec.role == "shard":
         return [*argv, f"--engine={site.engine}"]

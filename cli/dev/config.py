@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Final
 
 from kubebraid.base.limits import REQUEST_BYTES_CEILING
+from kubebraid.shard.storage.tikv_seam import Tls
 
 from ..flag_sources import BadFlags, Values, read_values
 from ..flag_values import interval_ms, number
 from ..role_config import auto_split, check_layout
 from ..role_flags import DEV_CLUSTER, ROUTER_PASSED
-from ..tikv_flags import TIKV, TLS, pd_addresses, store_name, tls_of
+from ..tikv_flags import TIKV, pd_addresses, store_name, tls_of
 from ..toml_text import toml_of
 
 PROCESSES_MAX: Final = 64  # of one role: more are no cluster to try things with
@@ -35,8 +36,8 @@ PORT_MAX: Final = 65_535
 @dataclass(frozen=True, slots=True)
 class DevConfig:
     """Everything it was told. A count or an engine that is None was left to its default, or to
-    what the data directory has, as is an empty `pd`, `tikv_store` or `tikv_bin`. `router_flags`,
-    `tls_flags` and `log_flags` are handed on as they are."""
+    what the data directory has, as is an empty `pd`, `tikv_store` or `tikv_bin`. `router_flags` and
+    `log_flags` are handed on as they are."""
 
     data_dir: Path
     state_file: Path
@@ -48,10 +49,10 @@ class DevConfig:
     tablets: str
     restart: bool
     pd: str = ""
+    tls: Tls | None = None
     tikv_store: str = ""
     tikv_bin: str = ""
     router_flags: tuple[str, ...] = ()
-    tls_flags: tuple[str, ...] = ()
     log_flags: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     print_config: str = ""
@@ -93,7 +94,7 @@ def parse_dev(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> 
         tikv_store=store_name(values) if values["tikv-store"] else "",
         tikv_bin=str(Path(values["tikv-bin"]).absolute()) if values["tikv-bin"] else "",
         router_flags=_passed(values, [flag.name for flag in ROUTER_PASSED]),
-        tls_flags=_tls(values),
+        tls=tls_of(values),
         log_flags=_passed(values, ["log-level", "log-format"]),
         warnings=values.warnings,
         print_config=toml_of(values) if asked else "",
@@ -106,13 +107,6 @@ def _check_tikv(values: Values) -> None:
         raise BadFlags(f"{' and '.join(named)}: one TiKV is there already, or one is started")
     if named and values.is_given("engine") and values["engine"] != TIKV:
         raise BadFlags(f"{named[0]} is for --engine=tikv")
-
-
-def _tls(values: Values) -> tuple[str, ...]:
-    tls = tls_of(values)
-    if tls is None:
-        return ()
-    return tuple(f"--{name}={path}" for name, path in zip(TLS, tls, strict=True))
 
 
 def _passed(values: Values, names: Sequence[str]) -> tuple[str, ...]:

@@ -3,7 +3,8 @@
 What it is: one handshake with each PD by Python's own TLS, whose errors say what is wrong; the
 client says only that PD did not answer. What it is not: a connection that is used.
 
-Invariants: it takes at most `seconds` for each address, and raises nothing.
+Invariants: it raises nothing; to connect, the handshake and the wait behind it take at most
+`seconds` each.
 
 Worked example: the certificate of PD has expired: `10.0.0.1:2379: certificate verify failed:
 certificate has expired`.

@@ -13,12 +13,12 @@ from kubebraid.shard.storage import tikv_link
 from kubebraid.shard.storage.engine import Batch
 from kubebraid.shard.storage.tikv import TikvEngine
 from kubebraid.shard.storage.tikv_errors import EngineUnavailable
-from kubebraid.shard.storage.tikv_native import NativeClient
 from kubebraid.shard.storage.tikv_seam import Tls
 from kubebraid.shard.storage.tikv_tls import HUNG_UP, trouble
-from tests.e2e.processes import Peers, missing
+from tests.e2e.processes import Peers
+from tests.e2e.store import need_own_tikv_client
 from tests.tikv.cluster import Cluster
-from tests.tikv.tls import Authority, Encrypted
+from tests.tikv.tls import Authority, Encrypted, encrypted
 
 pytestmark = pytest.mark.tikv
 
@@ -38,7 +38,7 @@ class Site(NamedTuple):
     @property
     def pd(self) -> list[str]:
         """As clients are given it."""
-        return [f"127.0.0.1:{self.cluster.told_pd_port}"]
+        return [self.cluster.pd_address]
 
     @property
     def store(self) -> int:
@@ -49,16 +49,10 @@ class Site(NamedTuple):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    if NativeClient.version() is None:
-        missing("our own client of TiKV was not built: make native")
+    need_own_tikv_client()
     folder, peers = tmp_path_factory.mktemp("tls"), Peers()
     ours, stranger = Authority(peers, folder / "ours"), Authority(peers, folder / "stranger")
-    with (
-        Encrypted(ours.signed("tikv")) as relays,
-        Cluster.started(
-            folder / "tikv", before=relays.before, before_pd=relays.before_pd
-        ) as cluster,
-    ):
+    with encrypted(folder / "tikv", ours) as (relays, cluster):
         yield Site(cluster, relays, ours, stranger, ours.signed("kubebraid"))
 
 

@@ -22,6 +22,7 @@ from typing import Final
 from kubebraid.cli.bench.servers import free_port
 from kubebraid.shard.storage import tikv_link
 from kubebraid.shard.storage.tikv_errors import EngineUnsupported
+from kubebraid.shard.storage.tikv_native import NativeClient
 from tests.e2e.cluster import Members, free_block
 from tests.e2e.etcdctl import Etcdctl
 from tests.e2e.processes import Peers, Supervisor, Timeout, listens, missing, wait_for
@@ -62,6 +63,12 @@ def need_tikv_client() -> None:
     """End the test where there is no client of TiKV."""
     if not tikv_link.available():
         missing(f"there is no client of TiKV: {EngineUnsupported.hint}")
+
+
+def need_own_tikv_client() -> None:
+    """The same where it is not the one that `make native` builds."""
+    if NativeClient.version() is None:
+        missing("our own client of TiKV was not built: make native")
 
 
 def kubebraid_environment() -> dict[str, str]:

@@ -12,13 +12,12 @@ from pathlib import Path
 import pytest
 
 from kubebraid.cli.bench.servers import free_port
-from kubebraid.cli.tikv_flags import TLS
-from kubebraid.shard.storage.tikv_native import NativeClient
+from kubebraid.cli.tikv_flags import tls_flags
 from tests.e2e.etcdctl import Etcdctl
-from tests.e2e.processes import Peers, Process, Supervisor, listens, missing, wait_for
-from tests.e2e.store import kubebraid_environment, need_tikv_client
+from tests.e2e.processes import Peers, Process, Supervisor, listens, wait_for
+from tests.e2e.store import kubebraid_environment, need_own_tikv_client, need_tikv_client
 from tests.tikv.cluster import Cluster
-from tests.tikv.tls import Authority, Encrypted
+from tests.tikv.tls import Authority, encrypted
 
 pytestmark = pytest.mark.tikv
 
@@ -75,20 +74,14 @@ def test_keys_outlive_a_kill_and_an_end_and_a_second_process_deposes_the_first(
 
 
 def test_keys_outlive_an_end_on_a_cluster_that_wants_tls(tmp_path: Path, peers: Peers) -> None:
-    if NativeClient.version() is None:
-        missing("our own client of TiKV was not built: make native")
+    need_own_tikv_client()
     authority = Authority(peers, tmp_path / "ours")
-    tls = authority.signed("kubebraid")
-    flags = [f"--{name}={path}" for name, path in zip(TLS, tls, strict=True)]
+    flags = tls_flags(authority.signed("kubebraid"))
     with (
-        Encrypted(authority.signed("tikv")) as relays,
-        Cluster.started(
-            tmp_path / "tikv", before=relays.before, before_pd=relays.before_pd
-        ) as cluster,
+        encrypted(tmp_path / "tikv", authority) as (relays, cluster),
         Supervisor(tmp_path) as supervisor,
     ):
-        pd = f"127.0.0.1:{cluster.told_pd_port}"
-        served = Served(supervisor, peers, pd, "served", flags)
+        served = Served(supervisor, peers, cluster.pd_address, "served", flags)
         served.start()
         served.etcdctl.put("a", "1")
         assert served.process.terminate() == 0

@@ -67,7 +67,7 @@ class _End(asyncio.Protocol):
     def eof_received(self) -> bool:
         self.ended = True
         self.pump()
-        return True
+        return self.transport is not None and self.transport.can_write_eof()
 
     def pump(self, at_most: int = 1 << 30) -> None:
         """Write what waits, unless the network is silent."""
@@ -81,6 +81,8 @@ class _End(asyncio.Protocol):
             return
         if self.lost:
             other.transport.close()
+        elif self.ended and not other.transport.can_write_eof():
+            other.transport.close()  # TLS ends both ways at once
         elif self.ended:
             other.transport.write_eof()
             if other.ended and not other.waiting and self.transport is not None:
@@ -138,9 +140,13 @@ class Relay:
         """Listen; connections to the target are made in `dials`."""
         self._dials = dials
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Accepted(self), HOST, 0)
+        self._server = await loop.create_server(self.end, HOST, 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
+
+    def end(self) -> asyncio.Protocol:
+        """Of a connection to it; the target is dialled once it is made."""
+        return _Accepted(self)
 
     def close(self) -> None:
         """No listener and no connection are left."""

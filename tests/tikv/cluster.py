@@ -132,7 +132,7 @@ class Cluster:
     @property
     def pd_address(self) -> str:
         """HOST:PORT, as clients are given it."""
-        return f"127.0.0.1:{self.pd_port}"
+        return f"127.0.0.1:{self.told_pd_port}"
 
     def start_pd(self) -> None:
         """Start it (again); it leads when this returns."""

@@ -7,10 +7,10 @@ which has no TLS, asks PD at the address that clients are told; a store's relay 
 
 Invariants: a connection in TLS has shown a certificate of the relay's CA, and is counted.
 
-Worked example: `with Encrypted(tls) as relays, Cluster.started(folder, before=relays.before)`: the
-clients are told the relay's port, and whoever speaks plainly to it is hung up on.
+Worked example: `with encrypted(folder, authority) as (relays, cluster)`: clients are told the
+relays' ports, and whoever speaks plainly to the store's is hung up on.
 
-Tested by the tests that use it: tests/contract/test_tikv_tls.py.
+Tested by the tests that use it: tests/contract/test_tikv_tls.py, tests/e2e/test_serve_tikv.py.
 """
 
 from __future__ import annotations
@@ -19,20 +19,19 @@ import asyncio
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Event, Thread
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from kubebraid.shard.storage.tikv_seam import Tls
 from tests.e2e.processes import Peers, run
+from tests.robustness.proxy import HOST, Relay
+from tests.tikv.cluster import Cluster
+from tests.tikv.relays import Relays
 
 HANDSHAKE: Final = b"\x16"  # the first byte of a connection in TLS
 FIRST_BYTE_S: Final = 10.0
-CHUNK: Final = 1 << 16
-HOST: Final = "127.0.0.1"
 NEW_KEY: Final = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
 DAYS: Final = ("-days", "2")
 
@@ -63,126 +62,91 @@ class Authority:
         run([self._openssl, *words]).ok()
 
 
-class Encrypted:
-    """Relays, each before one port of 127.0.0.1; on a loop in a thread."""
+class Encrypted(Relays):
+    """Relays of a cluster whose clients have to show a certificate."""
 
     def __init__(self, tls: Tls) -> None:
-        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tls.ca)
-        self._context.verify_mode = ssl.CERT_REQUIRED
-        self._context.load_cert_chain(tls.cert, tls.key)
-        self._context.set_alpn_protocols(["h2"])
-        self._loop = asyncio.new_event_loop()
-        self._thread = Thread(target=self._loop.run_until_complete, args=(self._serve(),))
-        self._ready = Event()
-        self._ended = asyncio.Event()
-        self._tasks: asyncio.TaskGroup | None = None
+        super().__init__()
+        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tls.ca)
+        self.context.verify_mode = ssl.CERT_REQUIRED
+        self.context.load_cert_chain(tls.cert, tls.key)
+        self.context.set_alpn_protocols(["h2"])
         self.shown: Counter[int] = Counter()
-        """Connections in TLS, by the relay's port."""
+        """Connections in TLS, by the relay's port; each relay has an entry."""
         self.refused: Counter[int] = Counter()
         """Those that wanted TLS and showed nothing that the CA signed."""
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self._ready.wait()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join()
-        self._loop.close()
-
-    async def _serve(self) -> None:
-        async with asyncio.TaskGroup() as self._tasks:
-            self._ready.set()
-            await self._ended.wait()
-            for task in asyncio.all_tasks() - {asyncio.current_task()}:
-                task.cancel()
-
     def before(self, port: int) -> int:
         """The port of a new relay, before this one of a store."""
-        return self._relay(port, plain=False)
+        return self.add(_Encrypting(port, self, plain=False))
 
     def before_pd(self, port: int) -> int:
         """The same before PD's."""
-        return self._relay(port, plain=True)
+        return self.add(_Encrypting(port, self, plain=True))
 
-    def _relay(self, port: int, plain: bool) -> int:
+
+class _Encrypting(Relay):
+    """It looks at the first byte of a connection, to know whether it is in TLS."""
+
+    def __init__(self, target: int, all_: Encrypted, *, plain: bool) -> None:
+        super().__init__(target)
+        self._all = all_
+        self._plain = plain
+        self._listening: asyncio.Task[None] | None = None
+
+    async def start(self, dials: asyncio.TaskGroup) -> Self:
+        self._dials = dials
         listener = socket.create_server((HOST, 0))
         listener.setblocking(False)
-        relay: int = listener.getsockname()[1]
-        self._start(self._listen(listener, relay, port, plain))
-        return relay
+        self.port = listener.getsockname()[1]
+        self._all.shown[self.port] = 0
+        self._listening = dials.create_task(self._listen(listener, dials))
+        return self
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        assert self._tasks is not None
-        self._loop.call_soon_threadsafe(self._tasks.create_task, work)
+    def close(self) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+        super().close()
 
-    async def _listen(self, listener: socket.socket, relay: int, port: int, plain: bool) -> None:
-        assert self._tasks is not None
+    async def _listen(self, listener: socket.socket, dials: asyncio.TaskGroup) -> None:
         with listener:
             while True:
-                accepted, _ = await self._loop.sock_accept(listener)
-                self._tasks.create_task(self._pass(accepted, relay, port, plain))
+                accepted, _ = await asyncio.get_running_loop().sock_accept(listener)
+                dials.create_task(self._take(accepted))
 
-    async def _pass(self, accepted: socket.socket, relay: int, port: int, plain: bool) -> None:
-        """One connection, until either side ends it."""
-        with accepted, suppress(OSError, TimeoutError):
-            encrypted = await self._first_byte(accepted) == HANDSHAKE
-            if not encrypted and not plain:
+    async def _take(self, accepted: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        with suppress(OSError, TimeoutError):
+            encrypted = await _first_byte(accepted) == HANDSHAKE
+            if not encrypted and not self._plain:
+                accepted.close()
                 return
+            context = self._all.context if encrypted else None
             try:
-                near = await self._opened(accepted, encrypted)
+                await loop.connect_accepted_socket(self.end, accepted, ssl=context)
             except ssl.SSLError:
-                self.refused[relay] += 1
+                self._all.refused[self.port] += 1
                 return
-            self.shown[relay] += encrypted
-            far = await asyncio.open_connection(HOST, port)
-            await _both(near, far)
-
-    async def _first_byte(self, accepted: socket.socket) -> bytes:
-        """It stays to be read."""
-        readable = asyncio.Event()
-        self._loop.add_reader(accepted, readable.set)
-        try:
-            async with asyncio.timeout(FIRST_BYTE_S):
-                await readable.wait()
-        finally:
-            self._loop.remove_reader(accepted)
-        return accepted.recv(1, socket.MSG_PEEK)
-
-    async def _opened(
-        self, accepted: socket.socket, encrypted: bool
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader = asyncio.StreamReader()
-        protocol = asyncio.StreamReaderProtocol(reader)
-        context = self._context if encrypted else None
-        transport, _ = await self._loop.connect_accepted_socket(
-            lambda: protocol, accepted, ssl=context
-        )
-        return reader, asyncio.StreamWriter(transport, protocol, reader, self._loop)
+            self._all.shown[self.port] += encrypted
 
 
-async def _both(
-    near: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-    far: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-) -> None:
-    """Both ways, until one ends."""
+async def _first_byte(accepted: socket.socket) -> bytes:
+    """It stays to be read."""
+    loop, readable = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(accepted, readable.set)
+    try:
+        async with asyncio.timeout(FIRST_BYTE_S):
+            await readable.wait()
+    finally:
+        loop.remove_reader(accepted)
+    return accepted.recv(1, socket.MSG_PEEK)
 
-    async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-        try:
-            with suppress(OSError):
-                while piece := await source.read(CHUNK):
-                    target.write(piece)
-                    await target.drain()
-        finally:
-            for _, writer in (near, far):
-                writer.transport.abort()
 
-    async with asyncio.TaskGroup() as ways:
-        ways.create_task(copy(near[0], far[1]))
-        ways.create_task(copy(far[0], near[1]))
+@contextmanager
+def encrypted(folder: Path, authority: Authority) -> Iterator[tuple[Encrypted, Cluster]]:
+    """A running cluster whose clients have to show a certificate of this CA."""
+    with (
+        Encrypted(authority.signed("tikv")) as relays,
+        Cluster.started(folder, before=relays.before, before_pd=relays.before_pd) as cluster,
+    ):
+        yield relays, cluster

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +15,7 @@ from kubebraid.base.errors import Removed, StaleEpoch
 from kubebraid.cli.locked_folder import locked
 from kubebraid.cli.role import exit_code
 from kubebraid.cli.roles import role
+from tests.e2e.processes import run
 
 OPEN = "--coordinators=a=127.0.0.1:1"
 HOST_ENDS_S = 20.0
@@ -50,15 +49,9 @@ def test_host_without_a_client_of_tikv_does_not_wait_until_it_is_given_a_shard(
     address: str,
 ) -> None:
     flags = ("--name=s", OPEN, f"--listen={address}", "--engine=tikv", "--pd=127.0.0.1:1")
-    told = subprocess.run(
-        [sys.executable, "-m", "kubebraid", "shard", *flags],
-        env={**os.environ, "KUBEBRAID_TIKV_CLIENT": "none"},
-        capture_output=True,
-        text=True,
-        timeout=HOST_ENDS_S,
-        check=False,
-    )
-    assert told.returncode == 1
+    argv = [sys.executable, "-m", "kubebraid", "shard", *flags]
+    told = run(argv, env={"KUBEBRAID_TIKV_CLIENT": "none"}, seconds=HOST_ENDS_S)
+    assert told.code == 1
     assert "kubebraid shard: KUBEBRAID_TIKV_CLIENT=none: it has to be native or" in told.stderr
 
 

@@ -13,6 +13,7 @@ from kubebraid.cli.dev.site import settle
 from kubebraid.cli.flag_sources import BadFlags
 from kubebraid.cli.role_config import parse_shard
 from kubebraid.cli.serve_config import parse_serve
+from kubebraid.cli.tikv_flags import tls_flags
 from kubebraid.shard.storage.tikv_seam import Tls
 from tests.e2e.processes import Peers
 from tests.tikv.tls import Authority
@@ -26,13 +27,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Tls:
     return Authority(Peers(), tmp_path_factory.mktemp("pem") / "ours").signed("kubebraid")
 
 
-def flags_of(tls: Tls) -> list[str]:
-    return [f"--tikv-cacert={tls.ca}", f"--tikv-cert={tls.cert}", f"--tikv-key={tls.key}"]
-
-
 def test_serve_and_a_shard_have_them_and_without_them_nothing_is_encrypted(files: Tls) -> None:
-    assert parse_serve([*ON_TIKV, *flags_of(files)], {}).tls == files
-    assert parse_shard([*SHARD, *ON_TIKV, *flags_of(files)], {}).tls == files
+    assert parse_serve([*ON_TIKV, *tls_flags(files)], {}).tls == files
+    assert parse_shard([*SHARD, *ON_TIKV, *tls_flags(files)], {}).tls == files
     assert parse_serve(ON_TIKV, {}).tls is None
     assert parse_shard([*SHARD, *ON_TIKV], {}).tls is None
 
@@ -42,7 +39,7 @@ def test_shards_of_a_dev_cluster_are_handed_them(
 ) -> None:
     monkeypatch.chdir(Path(files.ca).parent)
     beside = Tls(*(Path(path).name for path in files))
-    config = parse_dev([*ON_TIKV, *flags_of(beside), f"--data-dir={tmp_path}", "--shards=2"], {})
+    config = parse_dev([*ON_TIKV, *tls_flags(beside), f"--data-dir={tmp_path}", "--shards=2"], {})
     site = settle(config, None)
     shards = [spec for spec in specs(site) if spec.role == "shard"]
     told = [parse_shard(argv_of(spec, config, site)[1:], {}).tls for spec in shards]
@@ -62,7 +59,7 @@ def test_files_that_do_not_fit_are_refused_by_name(files: Tls, tmp_path: Path) -
         (files._replace(key=other.key), "^--tikv-cert=.* are no certificate and its private key"),
     ):
         with pytest.raises(BadFlags, match=sentence):
-            parse_serve([*ON_TIKV, *flags_of(wrong)], {})
+            parse_serve([*ON_TIKV, *tls_flags(wrong)], {})
 
 
 def test_all_three_are_needed_and_pd() -> None:
